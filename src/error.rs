@@ -1,0 +1,141 @@
+//! What an operation can come to, in the words of a filesystem.
+//!
+//! An [`Error`] has a [`Kind`], which says what the caller may do about it and which the
+//! kernel's side turns into an errno, and a context, which is for people: operation, bucket,
+//! key, S3 code, request id. Errors travel up unlogged and are logged once, where they end.
+//! Cloning one is cheap, because a failed write session repeats its error to every caller.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The outcome of an operation that may fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed: one variant for each different thing a caller might do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// There is nothing of that name.
+    NotFound,
+    /// There is something of that name already.
+    Exists,
+    /// A policy, in this account or the other, does not allow it.
+    Denied,
+    /// A component of the path is a file.
+    NotDirectory,
+    /// The operation wants a file and met a directory.
+    IsDirectory,
+    /// The directory still has entries.
+    NotEmpty,
+    /// Someone else replaced the object since we looked.
+    Changed,
+    /// Local staging space ran out.
+    NoSpace,
+    /// The file would be larger than an S3 object can be.
+    TooLarge,
+    /// The name is longer than the filesystem or S3 can hold.
+    NameTooLong,
+    /// The name is one that S3 cannot hold (not UTF-8).
+    InvalidName,
+    /// The arguments make no sense together.
+    InvalidArgument,
+    /// The handle is unknown, or was not opened for this.
+    BadHandle,
+    /// The mount, or this bucket of it, is read-only.
+    ReadOnly,
+    /// S3 has no such thing.
+    NotSupported,
+    /// Policy of the filesystem, not of AWS: never allowed on this kind of entry.
+    NotPermitted,
+    /// The two names live in different buckets.
+    CrossDevice,
+    /// The mount is being taken down.
+    ShuttingDown,
+    /// Anything else: the network, a server fault, a bug.
+    Io,
+}
+
+/// A failed operation: its [`Kind`], a sentence for people, and the cause below it.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: Kind,
+    context: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// Returns an error of `kind` that reads as `context`.
+    pub fn new(kind: Kind, context: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind, context: context.into(), source: None }))
+    }
+
+    /// Returns an error of `kind` that reads as `context` and was caused by `source`.
+    pub fn caused(
+        kind: Kind,
+        context: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { kind, context: context.into(), source: Some(source.into()) }))
+    }
+
+    /// Returns this error with `context` in front of it, as the caller one level up sees it.
+    pub fn context(self, context: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { kind: self.kind(), context: context.into(), source: Some(Box::new(self)) }))
+    }
+
+    /// What the caller may do about it.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+}
+
+/// The whole chain of causes in one line, outermost first.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.context)?;
+        match &self.0.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.kind())
+    }
+}
+
+/// `source` is part of `Display` already, so it is not offered a second time.
+impl std::error::Error for Error {}
+
+/// A local I/O failure; a full disk keeps its meaning, everything else is [`Kind::Io`].
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+            std::io::ErrorKind::FileTooLarge => Kind::TooLarge,
+            _ => Kind::Io,
+        };
+        Self::caused(kind, "local file", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_outermost_first_and_keeps_its_kind() {
+        let error = Error::new(Kind::Denied, "PutObject of a/b").context("closing b");
+        assert_eq!(error.kind(), Kind::Denied);
+        assert_eq!(error.to_string(), "closing b: PutObject of a/b");
+    }
+
+    #[test]
+    fn a_full_disk_stays_a_full_disk() {
+        let error = Error::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert_eq!(error.kind(), Kind::NoSpace);
+    }
+}

@@ -1,0 +1,3 @@
+//! The command `s3xmount`.
+
+fn main() {}

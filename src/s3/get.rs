@@ -1,0 +1,162 @@
+//! Asking about objects and fetching their bytes.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use bytes::Bytes;
+
+use super::Gateway;
+use super::error::{RequestName, S3Error, S3ErrorKind};
+use super::object::{ByteRange, ETag, ObjectDetails, ObjectMeta, UserMetadata};
+use crate::name::ObjectKey;
+
+impl Gateway {
+    /// Asks for an object's description.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::Absent`]; and [`S3ErrorKind::Denied`], which without the right to list is
+    /// also the answer for an object that is absent.
+    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, S3Error> {
+        let request = self.request("HeadObject", Some(key.as_str()));
+        let _permit = self.permit().await;
+        let call = self
+            .clients
+            .quick
+            .head_object()
+            .bucket(self.bucket.as_str())
+            .key(key.as_str())
+            .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
+            .set_request_payer(self.rules.request_payer());
+        match call.send().await {
+            Ok(output) => meta_of_head(output).ok_or_else(|| incomplete(request)),
+            Err(error) => Err(S3Error::sort(request, &error)),
+        }
+    }
+
+    /// Fetches a range, of one `version` only where one is given.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::ConditionFailed`] when the object is another version by now,
+    /// [`S3ErrorKind::InvalidRange`] when it ends before the range begins.
+    pub async fn get(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+        version: Option<&ETag>,
+    ) -> Result<ObjectBody, S3Error> {
+        self.get_object(key, Some(range), version).await
+    }
+
+    /// Fetches an object of which nothing is known yet, description and bytes in one request.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head).
+    pub async fn get_whole(&self, key: &ObjectKey) -> Result<ObjectBody, S3Error> {
+        self.get_object(key, None, None).await
+    }
+
+    async fn get_object(
+        &self,
+        key: &ObjectKey,
+        range: Option<ByteRange>,
+        version: Option<&ETag>,
+    ) -> Result<ObjectBody, S3Error> {
+        let request = self.request("GetObject", Some(key.as_str()));
+        // Held until the answer begins. A body may be read as slowly as its reader likes, and
+        // must not keep others from asking meanwhile.
+        let _permit = self.permit().await;
+        let call = self
+            .clients
+            .quick
+            .get_object()
+            .bucket(self.bucket.as_str())
+            .key(key.as_str())
+            .set_range(range.map(|range| range.to_string()))
+            .set_if_match(version.map(|version| version.as_str().to_owned()))
+            .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
+            .set_request_payer(self.rules.request_payer());
+        match call.send().await {
+            Ok(output) => ObjectBody::new(request, output),
+            Err(error) => Err(S3Error::sort(request, &error)),
+        }
+    }
+}
+
+/// The bytes of an object or of a range of it, as they arrive. Dropping it ends the transfer.
+#[derive(Debug)]
+pub struct ObjectBody {
+    meta: ObjectMeta,
+    stream: ByteStream,
+    request: RequestName,
+}
+
+impl ObjectBody {
+    fn new(request: RequestName, mut output: GetObjectOutput) -> Result<Self, S3Error> {
+        let stream = std::mem::take(&mut output.body);
+        match meta_of_get(output) {
+            Some(meta) => Ok(Self { meta, stream, request }),
+            None => Err(incomplete(request)),
+        }
+    }
+
+    /// Description of the whole object, details included.
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    /// The next bytes, as soon as they are there; `None` at the end.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::Unavailable`] when the connection broke: ask for the rest again.
+    pub async fn next(&mut self) -> Option<Result<Bytes, S3Error>> {
+        let chunk = self.stream.next().await?;
+        Some(chunk.map_err(|error| {
+            S3Error::local(S3ErrorKind::Unavailable, self.request.clone(), format!("body cut short: {error}"))
+        }))
+    }
+}
+
+fn meta_of_head(output: HeadObjectOutput) -> Option<ObjectMeta> {
+    Some(ObjectMeta {
+        etag: ETag::new(output.e_tag.as_deref()?),
+        size: u64::try_from(output.content_length?).ok()?,
+        last_modified: time_of(output.last_modified),
+        storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
+        details: Some(details(output.metadata, output.content_type)),
+    })
+}
+
+fn meta_of_get(output: GetObjectOutput) -> Option<ObjectMeta> {
+    let size = match output.content_range.as_deref() {
+        Some(range) => range.rsplit_once('/')?.1.parse().ok()?,
+        None => u64::try_from(output.content_length?).ok()?,
+    };
+    Some(ObjectMeta {
+        etag: ETag::new(output.e_tag.as_deref()?),
+        size,
+        last_modified: time_of(output.last_modified),
+        storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
+        details: Some(details(output.metadata, output.content_type)),
+    })
+}
+
+fn details(
+    metadata: Option<std::collections::HashMap<String, String>>,
+    content_type: Option<String>,
+) -> Arc<ObjectDetails> {
+    // Header names come back in whatever case the server likes; S3 itself keeps them in lower case.
+    let user: UserMetadata =
+        metadata.into_iter().flatten().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    Arc::new(ObjectDetails { user, content_type })
+}
+
+pub(super) fn time_of(time: Option<DateTime>) -> SystemTime {
+    time.and_then(|time| SystemTime::try_from(time).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn incomplete(request: RequestName) -> S3Error {
+    S3Error::local(S3ErrorKind::Unexpected, request, "the answer lacks an ETag or a length")
+}

@@ -1,0 +1,199 @@
+//! The only place that names the S3 SDK.
+//!
+//! A [`Gateway`] makes the requests of one bucket and speaks our types. It retries what passes by
+//! itself (throttling, server faults, refused credentials); an error that comes out is final for
+//! that request and says what the caller can do about it ([`S3ErrorKind`]).
+//!
+//! # Every request we ever send
+//! | request | for | action in a policy |
+//! | --- | --- | --- |
+//! | HeadBucket | finding a bucket's region, at mount | none: its refusal names the region too |
+//! | HeadObject, GetObject | attributes, bytes | `s3:GetObject` |
+//! | ListObjectsV2 | directories | `s3:ListBucket` on the bucket |
+//! | PutObject, CreateMultipartUpload, UploadPart, CompleteMultipartUpload | new content | `s3:PutObject`, with an ACL also `s3:PutObjectAcl` |
+//! | CopyObject, UploadPartCopy | renames, attributes, unchanged parts of edited files | the same, and `s3:GetObject` on the source |
+//! | AbortMultipartUpload | giving an upload up | `s3:AbortMultipartUpload`; its refusal is lived with |
+//! | DeleteObject, DeleteObjects | removal, renames | `s3:DeleteObject` |
+
+pub mod error;
+pub mod get;
+pub mod list;
+pub mod object;
+pub mod put;
+
+mod client;
+mod integrity;
+mod multipart;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_sdk_s3::types::{ObjectCannedAcl, RequestPayer, ServerSideEncryption, StorageClass};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use self::client::{Endpoint, OnRefused};
+pub use self::error::{S3Error, S3ErrorKind};
+pub use self::get::ObjectBody;
+pub use self::list::{Depth, Page, PageToken};
+pub use self::multipart::{Part, Upload};
+pub use self::object::{ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, UserMetadata};
+pub use self::put::Body;
+
+use self::client::Clients;
+use self::error::RequestName;
+use self::integrity::Integrity;
+use crate::name::BucketName;
+
+/// One bucket, and how we may act in it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The bucket as requests name it.
+    pub bucket: BucketName,
+    /// Its region where that is known; else it is asked for.
+    pub region: Option<String>,
+    /// Where to begin asking for the region, and what to sign with where no answer names one.
+    pub region_hint: Option<String>,
+    /// What each write carries.
+    pub rules: WriteRules,
+}
+
+/// What the owner of the bucket, or the user, wants on every object that we make.
+#[derive(Debug, Clone, Default)]
+pub struct WriteRules {
+    acl: Option<ObjectCannedAcl>,
+    expected_bucket_owner: Option<String>,
+    storage_class: Option<StorageClass>,
+    encryption: Option<ServerSideEncryption>,
+    kms_key_id: Option<String>,
+    requester_pays: bool,
+}
+
+impl WriteRules {
+    /// Sends this canned ACL, such as `bucket-owner-full-control`; `None` sends none.
+    pub fn acl(mut self, acl: Option<&str>) -> Self {
+        self.acl = acl.map(ObjectCannedAcl::from);
+        self
+    }
+
+    /// Makes S3 refuse every request, not only writes, if the bucket belongs to another account.
+    pub fn expected_bucket_owner(mut self, account: Option<String>) -> Self {
+        self.expected_bucket_owner = account;
+        self
+    }
+
+    /// Keeps objects in this class, such as `STANDARD_IA`.
+    pub fn storage_class(mut self, class: Option<&str>) -> Self {
+        self.storage_class = class.map(StorageClass::from);
+        self
+    }
+
+    /// Encrypts with `AES256`, `aws:kms` or `aws:kms:dsse`, with the key named where there is one.
+    pub fn encryption(mut self, algorithm: Option<&str>, kms_key_id: Option<String>) -> Self {
+        self.encryption = algorithm.map(ServerSideEncryption::from);
+        self.kms_key_id = kms_key_id;
+        self
+    }
+
+    /// Agrees to pay for requests in a bucket that demands it.
+    pub fn requester_pays(mut self, agreed: bool) -> Self {
+        self.requester_pays = agreed;
+        self
+    }
+
+    fn request_payer(&self) -> Option<RequestPayer> {
+        self.requester_pays.then_some(RequestPayer::Requester)
+    }
+}
+
+/// The requests we make of one bucket.
+pub struct Gateway {
+    bucket: BucketName,
+    region: String,
+    rules: WriteRules,
+    clients: Clients,
+    integrity: Integrity,
+    permits: Semaphore,
+}
+
+impl Gateway {
+    /// Finds the bucket's region and returns the way to it.
+    ///
+    /// Being denied everything in the bucket is no reason to fail here.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::NoBucket`] when there is no such bucket, [`S3ErrorKind::Unavailable`] or
+    /// [`S3ErrorKind::Credentials`] when S3 cannot be asked.
+    pub async fn connect(endpoint: &Endpoint, options: Options) -> Result<Arc<Self>, S3Error> {
+        let hint = options.region_hint.as_deref().unwrap_or(REGION_DEFAULT);
+        let region = match &options.region {
+            Some(region) => region.clone(),
+            None => find_region(&Clients::new(endpoint, hint), &options, hint).await?,
+        };
+        Ok(Arc::new(Self {
+            clients: Clients::new(endpoint, &region),
+            bucket: options.bucket,
+            region,
+            rules: options.rules,
+            integrity: Integrity::default(),
+            permits: Semaphore::new(REQUESTS_MAX),
+        }))
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &BucketName {
+        &self.bucket
+    }
+
+    /// The region the bucket lives in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    fn request(&self, operation: &'static str, key: Option<&str>) -> RequestName {
+        RequestName { operation, bucket: self.bucket.to_string(), key: key.map(str::to_owned) }
+    }
+
+    async fn permit(&self) -> SemaphorePermit<'_> {
+        self.permits.acquire().await.expect("the semaphore is never closed")
+    }
+}
+
+/// Asks where a bucket lives. S3 says so in a header of every answer, also of refusals and
+/// redirects (S3 API reference, HeadBucket), and so it works without any permission.
+async fn find_region(clients: &Clients, options: &Options, hint: &str) -> Result<String, S3Error> {
+    let request = RequestName { operation: "HeadBucket", bucket: options.bucket.to_string(), key: None };
+    let call = clients
+        .quick
+        .head_bucket()
+        .bucket(options.bucket.as_str())
+        .set_expected_bucket_owner(options.rules.expected_bucket_owner.clone());
+    let error = match call.send().await {
+        Ok(output) => return Ok(output.bucket_region.unwrap_or_else(|| hint.to_owned())),
+        Err(error) => error,
+    };
+    let named =
+        error.raw_response().and_then(|answer| answer.headers().get(REGION_HEADER)).map(str::to_owned);
+    match (named, S3Error::sort(request.clone(), &error)) {
+        (_, error) if matches!(error.kind(), S3ErrorKind::Absent | S3ErrorKind::NoBucket) => {
+            Err(S3Error::local(S3ErrorKind::NoBucket, request, "there is no such bucket"))
+        }
+        (Some(region), _) => Ok(region),
+        // Other servers do not name a region, and do not mind which one a request is signed for.
+        (None, error) if error.kind() == S3ErrorKind::Denied => Ok(hint.to_owned()),
+        (None, error) => Err(error),
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gateway({})", self.bucket)
+    }
+}
+
+const REGION_HEADER: &str = "x-amz-bucket-region";
+
+/// S3 answers for buckets of any region here.
+const REGION_DEFAULT: &str = "us-east-1";
+
+/// Requests in flight per bucket. Ordinary processes may open 1,024 files, and a connection is one.
+const REQUESTS_MAX: usize = 192;

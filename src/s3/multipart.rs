@@ -1,0 +1,251 @@
+//! Objects that go up, or are put together from other objects, in parts.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+
+use super::error::S3Error;
+use super::integrity::{Form, may_be_about_form};
+use super::object::{ByteRange, ETag, NewObject, Precondition};
+use super::put::{Body, conditional, metadata, owned};
+use super::{Gateway, WriteRules};
+use crate::name::ObjectKey;
+
+/// One multipart upload: begun, and to be ended by [`complete`](Self::complete) or [`abort`](Self::abort).
+///
+/// Dropping it does neither: the parts then stay in S3, and cost money, until recovery finds
+/// the upload by its recorded id or a lifecycle rule of the bucket removes it.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    gateway: Arc<Gateway>,
+    key: ObjectKey,
+    id: String,
+    form: Form,
+}
+
+/// A part that S3 has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its place in the object, from 1.
+    pub number: u32,
+    etag: ETag,
+    checksum: Option<PartChecksum>,
+}
+
+/// S3 wants the checksums of composite parts again when the upload is completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PartChecksum {
+    Crc64Nvme(String),
+    Crc32(String),
+}
+
+impl Gateway {
+    /// Begins a multipart upload.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::Denied`](super::S3ErrorKind::Denied) without the right to put objects, or to set their ACL.
+    pub async fn begin_upload(self: &Arc<Self>, key: &ObjectKey, new: &NewObject) -> Result<Upload, S3Error> {
+        let _permit = self.permit().await;
+        let mut form = self.integrity.form();
+        loop {
+            match self.begin_upload_once(key, new, form).await {
+                Ok(id) => {
+                    self.integrity.settle(form);
+                    return Ok(Upload { gateway: Arc::clone(self), key: key.clone(), id, form });
+                }
+                Err(error) if may_be_about_form(&error) => match form.next() {
+                    Some(next) => form = next,
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn begin_upload_once(
+        &self,
+        key: &ObjectKey,
+        new: &NewObject,
+        form: Form,
+    ) -> Result<String, S3Error> {
+        let request = self.request("CreateMultipartUpload", Some(key.as_str()));
+        let call =
+            self.clients.quick.create_multipart_upload().bucket(self.bucket.as_str()).key(key.as_str());
+        let call = owned!(call, &self.rules)
+            .set_content_type(new.content_type.clone())
+            .set_metadata(Some(metadata(&new.user)))
+            .set_checksum_algorithm(form.algorithm())
+            .set_checksum_type(form.kind());
+        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        output.upload_id.ok_or_else(|| {
+            S3Error::local(super::S3ErrorKind::Unexpected, request, "the answer lacks an upload id")
+        })
+    }
+
+    /// An upload begun earlier, perhaps by a process that died, so that it can be aborted.
+    pub fn resume_upload(self: &Arc<Self>, key: &ObjectKey, upload_id: String) -> Upload {
+        Upload { gateway: Arc::clone(self), key: key.clone(), id: upload_id, form: self.integrity.form() }
+    }
+}
+
+impl Upload {
+    /// S3's name for this upload.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Sends one part up. The same number sent again replaces what it was before.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::NoUpload`](super::S3ErrorKind::NoUpload) when somebody aborted the upload.
+    pub async fn put_part(&self, number: u32, body: Body) -> Result<Part, S3Error> {
+        let gateway = &*self.gateway;
+        let request = gateway.request("UploadPart", Some(self.key.as_str()));
+        let _permit = gateway.permit().await;
+        let call = gateway
+            .clients
+            .bulk
+            .upload_part()
+            .bucket(gateway.bucket.as_str())
+            .key(self.key.as_str())
+            .upload_id(&self.id)
+            .part_number(number_of(number))
+            .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
+            .set_request_payer(gateway.rules.request_payer())
+            .set_checksum_algorithm(self.form.algorithm())
+            .body(body.stream())
+            .customize();
+        let call = if self.form.signs_payload { call } else { call.disable_payload_signing() };
+        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let checksum = match (output.checksum_crc64_nvme, output.checksum_crc32) {
+            (Some(crc), _) => Some(PartChecksum::Crc64Nvme(crc)),
+            (None, Some(crc)) => Some(PartChecksum::Crc32(crc)),
+            (None, None) => None,
+        };
+        Ok(Part { number, etag: gateway.etag_of(request, output.e_tag)?, checksum })
+    }
+
+    /// Makes a part from a range of one version of an object in the same bucket.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::ConditionFailed`](super::S3ErrorKind::ConditionFailed) when the source is another version by now.
+    pub async fn copy_part(
+        &self,
+        number: u32,
+        source_key: &ObjectKey,
+        version: &ETag,
+        range: ByteRange,
+    ) -> Result<Part, S3Error> {
+        self.copy_part_from(number, &self.gateway, source_key, version, range).await
+    }
+
+    /// Makes a part from a range of one version of an object in any bucket.
+    ///
+    /// # Errors
+    /// As [`copy_part`](Self::copy_part).
+    pub async fn copy_part_from(
+        &self,
+        number: u32,
+        source: &Gateway,
+        source_key: &ObjectKey,
+        version: &ETag,
+        range: ByteRange,
+    ) -> Result<Part, S3Error> {
+        let gateway = &*self.gateway;
+        let request = gateway.request("UploadPartCopy", Some(self.key.as_str()));
+        let _permit = gateway.permit().await;
+        let call = gateway
+            .clients
+            .bulk
+            .upload_part_copy()
+            .bucket(gateway.bucket.as_str())
+            .key(self.key.as_str())
+            .upload_id(&self.id)
+            .part_number(number_of(number))
+            .copy_source(source.copy_source(source_key))
+            .copy_source_if_match(version.as_str())
+            .copy_source_range(range.to_string())
+            .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
+            .set_expected_source_bucket_owner(source.rules.expected_bucket_owner.clone())
+            .set_request_payer(gateway.rules.request_payer());
+        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let result = output.copy_part_result;
+        let checksum = result.as_ref().and_then(|result| result.checksum_crc64_nvme.clone());
+        Ok(Part {
+            number,
+            etag: gateway.etag_of(request, result.and_then(|result| result.e_tag))?,
+            checksum: checksum.map(PartChecksum::Crc64Nvme),
+        })
+    }
+
+    /// Makes the object from its parts, whatever order they come in.
+    ///
+    /// # Errors
+    /// Gives the upload back, so that it can be tried again or aborted. After
+    /// [`S3ErrorKind::Conflict`](super::S3ErrorKind::Conflict) S3 wants the parts anew.
+    pub async fn complete(
+        self,
+        mut parts: Vec<Part>,
+        condition: &Precondition,
+    ) -> Result<ETag, (S3Error, Self)> {
+        parts.sort_by_key(|part| part.number);
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts.into_iter().map(completed).collect()))
+            .build();
+        let gateway = &*self.gateway;
+        let request = gateway.request("CompleteMultipartUpload", Some(self.key.as_str()));
+        let permit = gateway.permit().await;
+        let call = gateway
+            .clients
+            .bulk
+            .complete_multipart_upload()
+            .bucket(gateway.bucket.as_str())
+            .key(self.key.as_str())
+            .upload_id(&self.id)
+            .multipart_upload(parts)
+            .set_checksum_type(self.form.kind())
+            .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
+            .set_request_payer(gateway.rules.request_payer());
+        let answer = conditional!(call, condition).send().await;
+        drop(permit);
+        let etag = match answer {
+            Ok(output) => gateway.etag_of(request, output.e_tag),
+            Err(error) => Err(S3Error::sort(request, &error)),
+        };
+        etag.map_err(|error| (error, self))
+    }
+
+    /// Throws the upload and its parts away.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::Denied`](super::S3ErrorKind::Denied) where the role may not abort, which is common.
+    pub async fn abort(self) -> Result<(), S3Error> {
+        let gateway = &*self.gateway;
+        let request = gateway.request("AbortMultipartUpload", Some(self.key.as_str()));
+        let _permit = gateway.permit().await;
+        let call = gateway
+            .clients
+            .quick
+            .abort_multipart_upload()
+            .bucket(gateway.bucket.as_str())
+            .key(self.key.as_str())
+            .upload_id(&self.id)
+            .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
+            .set_request_payer(gateway.rules.request_payer());
+        call.send().await.map(drop).map_err(|error| S3Error::sort(request, &error))
+    }
+}
+
+fn completed(part: Part) -> CompletedPart {
+    let described = CompletedPart::builder().part_number(number_of(part.number)).e_tag(part.etag.as_str());
+    match part.checksum {
+        Some(PartChecksum::Crc64Nvme(crc)) => described.checksum_crc64_nvme(crc),
+        Some(PartChecksum::Crc32(crc)) => described.checksum_crc32(crc),
+        None => described,
+    }
+    .build()
+}
+
+fn number_of(number: u32) -> i32 {
+    i32::try_from(number).expect("at most ten thousand parts")
+}
