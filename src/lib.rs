@@ -4,6 +4,7 @@ pub mod budget;
 pub mod clock;
 pub mod error;
 pub mod name;
+pub mod namespace;
 pub mod s3;
 pub mod sys;
 pub mod task;

@@ -1,0 +1,206 @@
+//! Directory streams: what `readdir` walks through.
+//!
+//! A stream holds the entries that it has seen so far, in the order in which it saw them, and a
+//! position in it is an index. So `seekdir`, a second `readdir` of the same range and an `rm -r`
+//! that deletes while it reads all mean what they should. Pages arrive as they are needed, the
+//! next one while the current one is being read.
+//!
+//! When the last page has come, the cache knows the directory whole. A directory that it knows
+//! whole already costs no request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::cache::{Answer, Known, Marker, Presence};
+use super::inode::Species;
+use super::{Directory, Folder, Namespace};
+use crate::error::{Error, Kind, Result};
+use crate::name::FileName;
+use crate::s3::{Depth, Page, PageToken, S3Error};
+
+/// One entry of a directory.
+#[derive(Debug, Clone)]
+pub struct DirectoryEntry {
+    /// Its name.
+    pub name: FileName,
+    /// Whether it is a directory.
+    pub species: Species,
+}
+
+/// The entries of one directory, as far as they have been asked for.
+#[derive(Debug)]
+pub struct DirectoryStream {
+    entries: Vec<DirectoryEntry>,
+    index: HashMap<FileName, usize>,
+    rest: Rest,
+}
+
+/// What is still to come.
+#[derive(Debug)]
+enum Rest {
+    /// Nothing: all entries are here.
+    Nothing,
+    /// Pages of this listing.
+    Pages(Pages),
+}
+
+/// A listing under way.
+#[derive(Debug)]
+struct Pages {
+    folder: Folder,
+    /// When the first page was asked for; the whole listing is as old as that.
+    asked: Instant,
+    known: Arc<Mutex<Known>>,
+    /// Where the next page begins.
+    from: Option<PageToken>,
+    /// The next page, asked for ahead of need.
+    next: Option<Ahead>,
+}
+
+type Ahead = AbortOnDropHandle<(Instant, Result<Page, S3Error>)>;
+
+impl Namespace {
+    /// Begins to read a directory.
+    ///
+    /// # Errors
+    /// None yet for what is in S3: a refusal shows when the first entry is read.
+    pub fn read_directory(self: &Arc<Self>, directory: &Directory) -> DirectoryStream {
+        let mut stream = DirectoryStream { entries: Vec::new(), index: HashMap::new(), rest: Rest::Nothing };
+        match directory {
+            Directory::Root => {
+                for bucket in self.buckets() {
+                    stream.add(bucket.directory.clone(), Species::Directory);
+                }
+            }
+            Directory::In(folder) => self.begin(folder, &mut stream),
+        }
+        stream
+    }
+
+    fn begin(self: &Arc<Self>, folder: &Folder, stream: &mut DirectoryStream) {
+        {
+            let pending = self.pending.lock();
+            let files = pending.files(folder).into_iter().map(|name| (name, Species::File));
+            let directories = pending.directories(folder).into_iter().map(|name| (name, Species::Directory));
+            for (name, species) in files.chain(directories) {
+                stream.add(name, species);
+            }
+        }
+        match self.cache.listing(folder) {
+            Some(mut entries) => {
+                entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+                for (name, answer) in entries {
+                    stream.add(name, species_of(&answer.presence));
+                }
+            }
+            None => {
+                stream.rest = Rest::Pages(Pages {
+                    folder: folder.clone(),
+                    asked: Instant::now(),
+                    known: self.cache.directory(folder),
+                    from: None,
+                    next: Some(self.fetch_page(folder, None)),
+                });
+            }
+        }
+    }
+
+    fn fetch_page(&self, folder: &Folder, from: Option<PageToken>) -> Ahead {
+        let (gateway, prefix) = (Arc::clone(self.gateway(folder.bucket)), folder.prefix.clone());
+        let page = async move {
+            let asked = Instant::now();
+            (asked, gateway.list(&prefix, Depth::Level, from.as_ref(), KEYS_PER_PAGE).await)
+        };
+        AbortOnDropHandle::new(self.tasks.spawn("list", page))
+    }
+}
+
+impl DirectoryStream {
+    /// The entry at a position, fetching pages until there is one; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`](crate::error::Kind::Denied) without the right to list.
+    pub async fn entry(&mut self, namespace: &Arc<Namespace>, at: usize) -> Result<Option<DirectoryEntry>> {
+        while at >= self.entries.len() {
+            if !self.more(namespace).await? {
+                return Ok(None);
+            }
+        }
+        Ok(self.entries.get(at).cloned())
+    }
+
+    /// The entries from a position on that are here already.
+    pub fn ready(&self, from: usize) -> &[DirectoryEntry] {
+        self.entries.get(from..).unwrap_or_default()
+    }
+
+    /// Takes in the next page. Returns whether there was one.
+    async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
+        let Rest::Pages(pages) = &mut self.rest else { return Ok(false) };
+        // Taken out, so that after a failure the next call asks for the same page again.
+        let ahead =
+            pages.next.take().unwrap_or_else(|| namespace.fetch_page(&pages.folder, pages.from.clone()));
+        let (asked, page) = ahead.await.map_err(|error| Error::caused(Kind::Io, "listing", error))?;
+        let (folder, known, whole_since) = (pages.folder.clone(), Arc::clone(&pages.known), pages.asked);
+        let page = page.map_err(|error| namespace.listing_refused(&folder, error))?;
+        match page.next.clone() {
+            Some(token) => {
+                pages.next = Some(namespace.fetch_page(&folder, Some(token.clone())));
+                pages.from = Some(token);
+            }
+            None => self.rest = Rest::Nothing,
+        }
+        let last = matches!(self.rest, Rest::Nothing);
+        let mut known_names = known.lock();
+        for (name, presence) in entries_of(page, &folder) {
+            let species = species_of(&presence);
+            known_names.learn_listed(&name, Answer { presence, asked });
+            self.add(name, species);
+        }
+        if last && namespace.cache.holds(&folder, &known) {
+            known_names.all_names_told(whole_since);
+        }
+        Ok(true)
+    }
+
+    /// Adds an entry; of a file and a directory of one name the directory stays.
+    fn add(&mut self, name: FileName, species: Species) {
+        match self.index.get(&name) {
+            Some(at) if species == Species::Directory => self.entries[*at].species = species,
+            Some(_) => {}
+            None => {
+                self.index.insert(name.clone(), self.entries.len());
+                self.entries.push(DirectoryEntry { name, species });
+            }
+        }
+    }
+}
+
+/// What a page says about the directory, in the order of names, without what cannot be shown.
+fn entries_of(page: Page, folder: &Folder) -> Vec<(FileName, Presence)> {
+    let component = |text: &str| FileName::parse(text.strip_prefix(folder.prefix.as_str())?).ok();
+    let directories = page.prefixes.into_iter().filter_map(|prefix| {
+        let name = component(prefix.strip_suffix('/')?)?;
+        Some((name, Presence::Directory(Marker::Unasked)))
+    });
+    let files =
+        page.objects.into_iter().filter_map(|(key, meta)| Some((component(&key)?, Presence::File(meta))));
+    // Directories last, so that one takes the place of a file of the same name.
+    let mut entries: Vec<_> = files.chain(directories).collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries
+}
+
+fn species_of(presence: &Presence) -> Species {
+    match presence {
+        Presence::Directory(_) => Species::Directory,
+        Presence::File(_) | Presence::Absent => Species::File,
+    }
+}
+
+/// As many as S3 gives.
+const KEYS_PER_PAGE: u16 = 1000;

@@ -1,0 +1,113 @@
+//! What this mount knows and S3 has not heard: the third kind of metadata.
+//!
+//! A file that was created and not closed yet has no object; a directory whose last object was
+//! removed leaves no trace in S3 where it had no marker. Both are there for whoever looks through
+//! this mount. They outrank the cache, and they are never evicted: a file leaves when its first
+//! commit succeeded or it was given up, a directory when it is removed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Folder;
+use crate::name::FileName;
+
+/// Names that exist in this mount alone.
+#[derive(Debug, Default)]
+pub struct Pending {
+    files: HashMap<Folder, BTreeSet<FileName>>,
+    directories: HashSet<Folder>,
+}
+
+impl Pending {
+    /// A file was created.
+    pub fn add_file(&mut self, folder: &Folder, name: &FileName) {
+        self.files.entry(folder.clone()).or_default().insert(name.clone());
+    }
+
+    /// A file was committed, removed or given up. Returns whether it was pending.
+    pub fn remove_file(&mut self, folder: &Folder, name: &FileName) -> bool {
+        let Some(names) = self.files.get_mut(folder) else { return false };
+        let removed = names.remove(name);
+        if names.is_empty() {
+            self.files.remove(folder);
+        }
+        removed
+    }
+
+    /// Whether a file of that name exists in this mount alone.
+    pub fn has_file(&self, folder: &Folder, name: &FileName) -> bool {
+        self.files.get(folder).is_some_and(|names| names.contains(name))
+    }
+
+    /// The files of a directory that exist in this mount alone.
+    pub fn files(&self, folder: &Folder) -> Vec<FileName> {
+        self.files.get(folder).map(|names| names.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// A directory may have lost its last object and shall stay.
+    pub fn keep_directory(&mut self, folder: &Folder) {
+        self.directories.insert(folder.clone());
+    }
+
+    /// A directory was removed, or has moved away with all that was in it.
+    pub fn remove_directory(&mut self, folder: &Folder) {
+        self.directories.retain(|kept| kept.bucket != folder.bucket || !folder.prefix.contains(&kept.prefix));
+    }
+
+    /// Whether a directory is to be shown whatever S3 says.
+    pub fn has_directory(&self, folder: &Folder) -> bool {
+        self.directories.contains(folder) || self.files.contains_key(folder)
+    }
+
+    /// Whether anything at or below a directory exists in this mount alone.
+    pub fn has_files_below(&self, folder: &Folder) -> bool {
+        self.files.keys().any(|at| at.bucket == folder.bucket && folder.prefix.contains(&at.prefix))
+    }
+
+    /// The directories directly in `folder` that are to be shown whatever S3 says.
+    pub fn directories(&self, folder: &Folder) -> Vec<FileName> {
+        let below = |kept: &&Folder| kept.bucket == folder.bucket;
+        let name = |kept: &Folder| {
+            let rest = kept.prefix.as_str().strip_prefix(folder.prefix.as_str())?;
+            FileName::parse(rest.strip_suffix('/')?).ok()
+        };
+        let mut names: Vec<_> =
+            self.directories.iter().chain(self.files.keys()).filter(below).filter_map(name).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::super::BucketId;
+    use super::*;
+    use crate::name::DirPrefix;
+
+    fn folder(prefix: &str) -> Folder {
+        Folder { bucket: BucketId(0), prefix: DirPrefix::parse(prefix).unwrap() }
+    }
+
+    #[test]
+    fn a_pending_file_shows_its_directory_until_it_is_committed() {
+        let mut pending = Pending::default();
+        let name = FileName::parse("f").unwrap();
+        pending.add_file(&folder("a/b"), &name);
+        assert!(pending.has_directory(&folder("a/b")) && pending.has_files_below(&folder("a")));
+        assert_eq!(pending.directories(&folder("a")), [FileName::parse("b").unwrap()]);
+        assert!(pending.remove_file(&folder("a/b"), &name));
+        assert!(!pending.has_directory(&folder("a/b")) && !pending.has_files_below(&folder("a")));
+    }
+
+    #[test]
+    fn a_removed_directory_takes_those_below_with_it() {
+        let mut pending = Pending::default();
+        for at in ["a", "a/b", "ab"] {
+            pending.keep_directory(&folder(at));
+        }
+        pending.remove_directory(&folder("a"));
+        assert_eq!(["a", "a/b", "ab"].map(|at| pending.has_directory(&folder(at))), [false, false, true]);
+    }
+}

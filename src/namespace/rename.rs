@@ -1,0 +1,179 @@
+//! Moving names: a copy, then a deletion, and what each failure leaves behind.
+//!
+//! S3 cannot rename. A move copies every object to its new key, and only when all copies are
+//! there deletes the old ones:
+//!
+//! | it fails | it leaves |
+//! | --- | --- |
+//! | before the first copy (no right to delete, target not empty) | nothing changed |
+//! | among the copies | everything at its old place, some of it at the new place too |
+//! | among the deletions | everything at its new place, some of it at the old place too |
+//!
+//! No byte is lost in any row. Whether we may delete is found out first, by deleting a key that
+//! does not exist: without that right a move would be a copy, and the caller is told so before.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::cache::{Answer, Presence};
+use super::{Folder, Namespace};
+use crate::error::{Error, Kind, Result};
+use crate::name::{DirPrefix, FileName, ObjectKey};
+use crate::s3::put::DELETES_MAX;
+use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
+
+/// A name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory.
+    pub folder: Folder,
+    /// The name in it.
+    pub name: FileName,
+}
+
+impl Namespace {
+    /// Moves a committed file, over whatever file is there.
+    ///
+    /// # Errors
+    /// [`Kind::CrossDevice`] where the two buckets cannot copy from each other,
+    /// [`Kind::Denied`] before anything happened where we may not delete.
+    pub async fn move_file(&self, from: &Place, onto: &Place, meta: &ObjectMeta) -> Result<()> {
+        let (old, new) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
+        let source = Arc::clone(self.gateway(from.folder.bucket));
+        let target = Arc::clone(self.gateway(onto.folder.bucket));
+        self.ensure_deletable(&source, &from.folder.prefix).await?;
+        let copied = target.copy(&source, &old, meta, &new, None, &Precondition::Whatever).await;
+        let etag = copied.map_err(|error| across(from, onto, error))?;
+        source.delete(&old).await?;
+        let now = Instant::now();
+        let moved = ObjectMeta { etag, last_modified: crate::clock::now(), ..meta.clone() };
+        self.cache.learn(&onto.folder, &onto.name, Answer { presence: Presence::File(moved), asked: now });
+        self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });
+        self.pending.lock().keep_directory(&from.folder);
+        Ok(())
+    }
+
+    /// Moves a directory and all below it. The target is absent, or a directory with nothing in it.
+    ///
+    /// Keys that a directory cannot show move along with the others.
+    ///
+    /// # Errors
+    /// [`Kind::CrossDevice`] between buckets, [`Kind::NotEmpty`], [`Kind::Denied`] as for files.
+    pub async fn move_directory(&self, from: &Place, onto: &Place) -> Result<()> {
+        if from.folder.bucket != onto.folder.bucket {
+            return Err(Error::new(Kind::CrossDevice, "a directory cannot be moved between buckets"));
+        }
+        let (old, new) = (from.folder.folder(&from.name)?, onto.folder.folder(&onto.name)?);
+        if old.prefix.contains(&new.prefix) {
+            return Err(Error::new(Kind::InvalidArgument, "a directory cannot be moved into itself"));
+        }
+        let gateway = Arc::clone(self.gateway(old.bucket));
+        self.ensure_deletable(&gateway, &from.folder.prefix).await?;
+        let objects = all_below(&gateway, &old.prefix).await?;
+        copy_all(&gateway, &old.prefix, &new.prefix, &objects).await?;
+        delete_all(&gateway, objects.into_iter().map(|(key, _)| key).collect()).await?;
+        self.directory_moved(&old, &new, from, onto);
+        Ok(())
+    }
+
+    fn directory_moved(&self, old: &Folder, new: &Folder, from: &Place, onto: &Place) {
+        let now = Instant::now();
+        self.cache.drop_tree(old);
+        self.cache.drop_tree(new);
+        let arrived = Presence::Directory(super::cache::Marker::Unasked);
+        self.cache.learn(&onto.folder, &onto.name, Answer { presence: arrived, asked: now });
+        self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });
+        let mut pending = self.pending.lock();
+        // An empty directory that only this mount knows of stays one at its new place.
+        pending.keep_directory(new);
+        pending.remove_directory(old);
+        pending.keep_directory(&from.folder);
+    }
+
+    /// Finds out whether objects below `prefix` may be deleted, by deleting one that is not there.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`].
+    async fn ensure_deletable(&self, gateway: &Gateway, prefix: &DirPrefix) -> Result<()> {
+        let probe = format!("{prefix}.s3xmount-may-i-delete-{:016x}", fastrand::u64(..));
+        gateway.delete(&ObjectKey::parse(probe)?).await.map_err(|error| {
+            Error::from(error).context("a rename needs s3:DeleteObject; nothing was changed")
+        })
+    }
+}
+
+/// All objects below a prefix, the marker among them.
+async fn all_below(gateway: &Gateway, prefix: &DirPrefix) -> Result<Vec<(ObjectKey, ObjectMeta)>> {
+    let mut objects = Vec::new();
+    let mut from = None;
+    loop {
+        let page = gateway.list(prefix, Depth::Tree, from.as_ref(), 1000).await?;
+        for (key, meta) in page.objects {
+            objects.push((ObjectKey::parse(key)?, meta));
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(objects);
+        }
+    }
+}
+
+async fn copy_all(
+    gateway: &Arc<Gateway>,
+    old: &DirPrefix,
+    new: &DirPrefix,
+    objects: &[(ObjectKey, ObjectMeta)],
+) -> Result<()> {
+    let mut copies = JoinSet::new();
+    for (key, meta) in objects {
+        let target = old.rebase(key, new).expect("listed below the prefix");
+        let target = ObjectKey::parse(target)?;
+        if copies.len() >= COPIES_MAX {
+            joined(copies.join_next().await)?;
+        }
+        let (gateway, key, meta) = (Arc::clone(gateway), key.clone(), meta.clone());
+        copies.spawn(async move {
+            let keep: Option<&NewObject> = None;
+            gateway.copy(&gateway, &key, &meta, &target, keep, &Precondition::Whatever).await
+        });
+    }
+    while let Some(copied) = copies.join_next().await {
+        joined(Some(copied))?;
+    }
+    Ok(())
+}
+
+fn joined<T>(outcome: Option<Result<Result<T, S3Error>, tokio::task::JoinError>>) -> Result<()> {
+    match outcome {
+        Some(Ok(copied)) => Ok(copied.map(drop)?),
+        Some(Err(error)) => Err(Error::caused(Kind::Io, "a copy", error)),
+        None => Ok(()),
+    }
+}
+
+async fn delete_all(gateway: &Gateway, keys: Vec<ObjectKey>) -> Result<()> {
+    for batch in keys.chunks(DELETES_MAX) {
+        if let Some((_, error)) = gateway.delete_many(batch).await?.into_iter().next() {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Between buckets a copy may be refused where each file by itself could be read and written;
+/// with EXDEV the caller (`mv`) does just that.
+fn across(from: &Place, onto: &Place, error: S3Error) -> Error {
+    let refused =
+        matches!(error.kind(), S3ErrorKind::Denied | S3ErrorKind::Unsupported | S3ErrorKind::NoBucket);
+    let error = Error::from(error);
+    if refused && from.folder.bucket != onto.folder.bucket {
+        Error::caused(Kind::CrossDevice, "a copy between these buckets", error)
+    } else {
+        error
+    }
+}
+
+/// Copies under way at once.
+const COPIES_MAX: usize = 32;
