@@ -1,3 +1,7 @@
 //! The command `s3xmount`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    s3xmount::cli::run(std::env::args_os())
+}

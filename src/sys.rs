@@ -5,9 +5,13 @@
 #![expect(unsafe_code, reason = "system calls; each call says why it is sound")]
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 
 /// The user and group this process acts as.
 pub fn effective_ids() -> (u32, u32) {
@@ -42,4 +46,102 @@ pub fn space(path: &Path) -> io::Result<Space> {
         total_bytes: answer.f_blocks * answer.f_frsize,
         free_bytes: answer.f_bavail * answer.f_frsize,
     })
+}
+
+/// Which of the two processes this is after [`fork`].
+#[derive(Debug)]
+pub enum Fork {
+    /// The one that called, which knows the other.
+    Parent(Pid),
+    /// The new one.
+    Child,
+}
+
+/// A child of this process that nobody has waited for yet.
+#[derive(Debug)]
+pub struct Pid(libc::pid_t);
+
+/// Makes a second process of this one, as fork(2) has it.
+///
+/// # Errors
+/// Those of fork(2), and when there is a second thread: the child would not have it, and a lock it
+/// holds at this moment would never be released.
+pub fn fork() -> io::Result<Fork> {
+    require_single_thread()?;
+    // SAFETY: there is only this thread, so the child's memory is in the state that this thread sees.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(Pid(pid))),
+    }
+}
+
+impl Pid {
+    /// Waits until the process has ended and says how.
+    ///
+    /// # Errors
+    /// Those of waitpid(2).
+    pub fn wait(self) -> io::Result<ExitStatus> {
+        let mut status = 0;
+        loop {
+            // SAFETY: `status` is a valid place for one int.
+            if unsafe { libc::waitpid(self.0, &raw mut status, 0) } == self.0 {
+                return Ok(ExitStatus::from_raw(status));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Leaves the terminal: a session of its own (setsid(2)), `/` as working directory, and nothing on the
+/// standard streams.
+///
+/// # Errors
+/// When `/dev/null` cannot be opened. A process that leads its group already stays in its session.
+pub fn leave_terminal() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: both descriptors are open; that of a standard stream is owned by nobody in Rust.
+        if unsafe { libc::dup2(null.as_raw_fd(), stream) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: takes nothing and touches no memory.
+    unsafe { libc::setsid() };
+    std::env::set_current_dir("/")
+}
+
+/// Sets an environment variable of this process, or removes it, for libraries that read it later.
+///
+/// # Errors
+/// When there is a second thread, which may be reading the environment at this moment.
+pub fn set_variable(name: &str, value: Option<&str>) -> io::Result<()> {
+    require_single_thread()?;
+    match value {
+        // SAFETY: there is only this thread, so nobody reads the environment meanwhile.
+        Some(value) => unsafe { std::env::set_var(name, value) },
+        // SAFETY: as above.
+        None => unsafe { std::env::remove_var(name) },
+    }
+    Ok(())
+}
+
+fn require_single_thread() -> io::Result<()> {
+    match std::fs::read_dir("/proc/self/task")?.count() {
+        1 => Ok(()),
+        threads => Err(io::Error::other(format!("this must happen before {threads} threads run"))),
+    }
+}
+
+/// The number of the device that holds `path`, as major and minor.
+///
+/// # Errors
+/// Those of stat(2).
+pub fn device(path: &Path) -> io::Result<(u32, u32)> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata(path)?.dev();
+    Ok((libc::major(device), libc::minor(device)))
 }

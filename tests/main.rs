@@ -1,1 +1,4 @@
-//! The one test binary.
+//! The one test binary: linking the SDK once is enough.
+
+mod cli;
+mod process;

@@ -76,7 +76,25 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct MetadataCache {
     directories: Cache<Folder, Arc<Mutex<Known>>>,
-    lifetime: Duration,
+    lifetimes: Lifetimes,
+}
+
+/// How long answers are believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// What is there, and what a listing as a whole says.
+    pub present: Duration,
+    /// That one name is absent. Shorter, because people wait for files that others are to bring.
+    pub absent: Duration,
+}
+
+impl Lifetimes {
+    fn of(&self, presence: &Presence) -> Duration {
+        match presence {
+            Presence::File(_) | Presence::Directory(_) => self.present,
+            Presence::Absent => self.absent,
+        }
+    }
 }
 
 /// What is known of one directory.
@@ -106,15 +124,15 @@ impl AttributeCensus {
 }
 
 impl MetadataCache {
-    /// Returns an empty cache whose answers live for `lifetime` after they were asked for.
-    pub fn new(lifetime: Duration) -> Self {
+    /// Returns an empty cache whose answers live that long after they were asked for.
+    pub fn new(lifetimes: Lifetimes) -> Self {
         Self {
             directories: Cache::builder()
                 .max_capacity(DIRECTORIES_MAX)
                 // Long enough that the census of a directory in use survives its answers.
-                .time_to_idle(lifetime * 2 + Duration::from_secs(600))
+                .time_to_idle(lifetimes.present * 2 + Duration::from_secs(600))
                 .build(),
-            lifetime,
+            lifetimes,
         }
     }
 
@@ -127,7 +145,7 @@ impl MetadataCache {
     pub fn answer(&self, folder: &Folder, name: &FileName) -> Option<Answer> {
         let known = self.directories.get(folder)?;
         let known = known.lock();
-        known.answer(name, Instant::now(), self.lifetime)
+        known.answer(name, Instant::now(), &self.lifetimes)
     }
 
     /// Remembers an answer.
@@ -139,7 +157,7 @@ impl MetadataCache {
     pub fn listing(&self, folder: &Folder) -> Option<Vec<(FileName, Answer)>> {
         let known = self.directories.get(folder)?;
         let known = known.lock();
-        known.listing(Instant::now(), self.lifetime)
+        known.listing(Instant::now(), self.lifetimes.present)
     }
 
     /// Whether `known` is still what everyone sees and learns into.
@@ -160,14 +178,15 @@ impl MetadataCache {
         }
     }
 
-    /// How long answers live.
+    /// How long an answer that something is there is believed.
     pub fn lifetime(&self) -> Duration {
-        self.lifetime
+        self.lifetimes.present
     }
 
-    /// How much longer an answer asked for at `asked` may be given.
-    pub fn lifetime_left(&self, asked: Instant) -> Duration {
-        (asked + self.lifetime).saturating_duration_since(Instant::now())
+    /// How much longer an answer may be given.
+    pub fn lifetime_left(&self, answer: &Answer) -> Duration {
+        let until = answer.asked + self.lifetimes.of(&answer.presence);
+        until.saturating_duration_since(Instant::now())
     }
 }
 
@@ -227,13 +246,11 @@ impl Known {
         self.attributes
     }
 
-    fn answer(&self, name: &FileName, now: Instant, lifetime: Duration) -> Option<Answer> {
-        let live = |asked: &Instant| now < *asked + lifetime;
+    fn answer(&self, name: &FileName, now: Instant, lifetimes: &Lifetimes) -> Option<Answer> {
         match self.names.get(name) {
-            Some(answer) if live(&answer.asked) => Some(answer.clone()),
-            Some(_) => None,
+            Some(answer) => (now < answer.asked + lifetimes.of(&answer.presence)).then(|| answer.clone()),
             None => {
-                let asked = self.all_names_asked.filter(live)?;
+                let asked = self.all_names_asked.filter(|asked| now < *asked + lifetimes.present)?;
                 Some(Answer { presence: Presence::Absent, asked })
             }
         }
@@ -278,6 +295,7 @@ mod tests {
     use crate::s3::ETag;
 
     const LIFETIME: Duration = Duration::from_secs(60);
+    const LIFETIMES: Lifetimes = Lifetimes { present: LIFETIME, absent: Duration::from_secs(5) };
 
     fn folder(prefix: &str) -> Folder {
         Folder { bucket: BucketId(0), prefix: DirPrefix::parse(prefix).unwrap() }
@@ -308,7 +326,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_lives_for_its_lifetime_and_no_longer() {
-        let cache = MetadataCache::new(LIFETIME);
+        let cache = MetadataCache::new(LIFETIMES);
         cache.learn(&folder("d"), &name("f"), file("1", Instant::now()));
         tokio::time::advance(LIFETIME - Duration::from_millis(1)).await;
         assert_eq!(etag(&cache, "f").as_deref(), Some("\"1\""));
@@ -317,8 +335,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_absence_of_one_name_is_believed_for_less() {
+        let cache = MetadataCache::new(LIFETIMES);
+        let absent = Answer { presence: Presence::Absent, asked: Instant::now() };
+        cache.learn(&folder("d"), &name("f"), absent);
+        assert_eq!(etag(&cache, "f").as_deref(), Some("absent"));
+        tokio::time::advance(LIFETIMES.absent).await;
+        assert_eq!(etag(&cache, "f"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_complete_listing_answers_for_absence_too() {
-        let cache = MetadataCache::new(LIFETIME);
+        let cache = MetadataCache::new(LIFETIMES);
         let asked = Instant::now();
         let known = cache.directory(&folder("d"));
         known.lock().learn_listed(&name("f"), file("1", asked));
@@ -331,7 +359,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_listing_under_way_does_not_undo_what_was_written_meanwhile() {
-        let cache = MetadataCache::new(LIFETIME);
+        let cache = MetadataCache::new(LIFETIMES);
         let asked = Instant::now();
         tokio::time::advance(Duration::from_millis(5)).await;
         cache.learn(&folder("d"), &name("new"), file("2", Instant::now()));
@@ -347,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_a_tree_leaves_its_neighbours() {
-        let cache = MetadataCache::new(LIFETIME);
+        let cache = MetadataCache::new(LIFETIMES);
         for at in ["a", "a/b", "ab"] {
             cache.learn(&folder(at), &name("f"), file("1", Instant::now()));
         }

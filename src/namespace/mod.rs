@@ -22,6 +22,7 @@ mod location;
 mod pending;
 mod rename;
 mod resolve;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +31,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-pub use self::cache::{Answer, AttributeCensus, Known, Marker, MetadataCache, Presence};
+pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
@@ -38,6 +39,7 @@ pub use self::pending::Pending;
 pub use self::rename::Place;
 
 use self::resolve::Flights;
+use self::witness::Witnesses;
 use crate::error::{Error, Kind, Result};
 use crate::name::{FileName, ObjectKey};
 use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
@@ -58,8 +60,8 @@ pub enum AttributePolicy {
 /// How the namespace behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long an answer of S3 is believed.
-    pub lifetime: Duration,
+    /// How long answers of S3 are believed.
+    pub lifetimes: Lifetimes,
     /// Where attributes come from.
     pub attributes: AttributePolicy,
 }
@@ -88,6 +90,17 @@ pub struct Entry {
     pub valid_for: Duration,
 }
 
+/// What stands at a place, for an operation that is about to change it.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// A file; `None` where S3 has not heard of it.
+    File(Option<ObjectMeta>),
+    /// A directory.
+    Directory,
+    /// Nothing.
+    Absent,
+}
+
 /// What a lookup came to.
 #[derive(Debug, Clone)]
 pub enum Lookup {
@@ -107,6 +120,7 @@ pub struct Namespace {
     flights: Flights,
     attributes: AttributePolicy,
     tasks: Tasks,
+    witnesses: Vec<Witnesses>,
     /// Per bucket, whether it has been said that it cannot be listed.
     said_unlistable: Vec<AtomicBool>,
 }
@@ -115,10 +129,11 @@ impl Namespace {
     /// Returns the namespace of a mount that shows `buckets`.
     pub fn new(buckets: Vec<Bucket>, options: &Options, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
+            witnesses: buckets.iter().map(|_| Witnesses::default()).collect(),
             said_unlistable: buckets.iter().map(|_| AtomicBool::new(false)).collect(),
             buckets,
             inodes: Mutex::new(InodeTable::new()),
-            cache: MetadataCache::new(options.lifetime),
+            cache: MetadataCache::new(options.lifetimes),
             pending: Mutex::new(Pending::default()),
             flights: Flights::default(),
             attributes: options.attributes,
@@ -139,6 +154,10 @@ impl Namespace {
     /// The way to a bucket.
     pub fn gateway(&self, id: BucketId) -> &Arc<Gateway> {
         &self.bucket(id).gateway
+    }
+
+    fn witnesses(&self, id: BucketId) -> &Witnesses {
+        &self.witnesses[usize::from(id.0)]
     }
 
     /// Refuses changes to a bucket that is mounted read-only.
@@ -283,6 +302,26 @@ impl Namespace {
         self.head(&place.folder, &place.name).await
     }
 
+    /// What stands at a place.
+    ///
+    /// # Errors
+    /// Those of S3; absence is no error.
+    pub async fn standing(&self, place: &Place) -> Result<Standing> {
+        let knowledge = match self.in_memory(&place.folder, &place.name) {
+            Some(knowledge) => knowledge,
+            None => {
+                let answer = self.settle(&place.folder, &place.name).await?;
+                self.kept(&place.folder, &place.name, answer)
+            }
+        };
+        Ok(match self.node_of(knowledge).0 {
+            Some(Node::File(meta)) => Standing::File(Some(meta)),
+            Some(Node::Uncommitted) => Standing::File(None),
+            Some(Node::Directory(_) | Node::Top) => Standing::Directory,
+            None => Standing::Absent,
+        })
+    }
+
     /// Describes many names of a directory at once, ahead of the kernel's questions.
     pub async fn describe(self: &Arc<Self>, folder: &Folder, names: Vec<FileName>) {
         let mut asking = tokio::task::JoinSet::new();
@@ -371,7 +410,7 @@ impl Namespace {
             Knowledge::Uncommitted => return (Some(Node::Uncommitted), Duration::ZERO),
             Knowledge::Answer(answer) => answer,
         };
-        let valid_for = self.cache.lifetime_left(answer.asked);
+        let valid_for = self.cache.lifetime_left(&answer);
         let node = match answer.presence {
             Presence::File(meta) => Some(Node::File(meta)),
             Presence::Directory(Marker::Present { meta, .. }) => Some(Node::Directory(Some(meta))),
@@ -463,6 +502,7 @@ impl Namespace {
         if !uncommitted {
             let key = self.existing_file(place).await?;
             self.gateway(place.folder.bucket).delete(&key).await?;
+            self.witnesses(place.folder.bucket).remove(&key);
         }
         let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);

@@ -39,7 +39,7 @@ impl Namespace {
     /// # Errors
     /// [`Kind::CrossDevice`] where the two buckets cannot copy from each other,
     /// [`Kind::Denied`] before anything happened where we may not delete.
-    pub async fn move_file(&self, from: &Place, onto: &Place, meta: &ObjectMeta) -> Result<()> {
+    pub async fn move_file(&self, from: &Place, onto: &Place, meta: &ObjectMeta) -> Result<ObjectMeta> {
         let (old, new) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
@@ -49,10 +49,11 @@ impl Namespace {
         source.delete(&old).await?;
         let now = Instant::now();
         let moved = ObjectMeta { etag, last_modified: crate::clock::now(), ..meta.clone() };
-        self.cache.learn(&onto.folder, &onto.name, Answer { presence: Presence::File(moved), asked: now });
+        let presence = Presence::File(moved.clone());
+        self.cache.learn(&onto.folder, &onto.name, Answer { presence, asked: now });
         self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });
         self.pending.lock().keep_directory(&from.folder);
-        Ok(())
+        Ok(moved)
     }
 
     /// Moves a directory and all below it. The target is absent, or a directory with nothing in it.

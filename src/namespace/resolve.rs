@@ -3,8 +3,9 @@
 //! A name may be an object `x`, a directory `x/`, or both; then it is the directory, because a
 //! directory has more to lose. HEAD of the key and LIST of the prefix go out together. Without
 //! the right to list, a directory shows only by its marker, and a refusal of HEAD may mean
-//! "absent": S3 says 403 there so as not to tell. It reads as absent then, and whatever creates
-//! a file of that name commits on the condition that there is none.
+//! "absent": S3 says 403 there so as not to tell. It reads as absent then, unless the
+//! [`witness`](super::witness) says otherwise, and whatever creates a file of that name commits
+//! on the condition that there is none.
 //!
 //! Several callers who ask for one name at once share one set of requests.
 
@@ -72,7 +73,7 @@ impl Namespace {
 
     async fn describe_file(&self, folder: &Folder, name: &FileName, listed: ObjectMeta) -> Result<Presence> {
         match self.gateway(folder.bucket).head(&folder.prefix.file(name)?).await {
-            Ok(meta) => Ok(Presence::File(meta)),
+            Ok(meta) => Ok(Presence::File(self.witnessed(folder, name, meta))),
             Err(error) if error.kind() == S3ErrorKind::Absent => Ok(Presence::Absent),
             // It may be listed and not be read: the listing is all there is to know.
             Err(error) if error.kind() == S3ErrorKind::Denied => Ok(Presence::File(listed)),
@@ -90,18 +91,21 @@ impl Namespace {
         let key = folder.prefix.file(name)?;
         // One byte longer than the key: at the very end of S3's limit there is only the file.
         let Ok(prefix) = folder.prefix.directory(name) else {
-            return of_head(gateway.head(&key).await, Sight::Open);
+            return of_head(gateway.head(&key).await);
         };
         // Two keys tell a marker from what is in the directory beside it.
         let (head, list) = tokio::join!(gateway.head(&key), gateway.list(&prefix, Depth::Level, None, 2));
+        if head.is_ok() {
+            self.witnesses(folder.bucket).add(&key);
+        }
         match list {
             Ok(page) if has_entries(&page) => match has_marker(&page, &prefix) {
                 true => Ok(Presence::Directory(self.marker(gateway, &prefix, asked).await?)),
                 false => Ok(Presence::Directory(Marker::Missing { asked })),
             },
-            Ok(_) => of_head(head, Sight::Open),
+            Ok(_) => of_head(head),
             Err(error) if error.kind() == S3ErrorKind::Denied => {
-                self.resolve_blindly(gateway, &prefix, head, asked).await
+                self.resolve_blindly(folder, &prefix, head, asked).await
             }
             Err(error) => Err(error.into()),
         }
@@ -109,14 +113,23 @@ impl Namespace {
 
     async fn resolve_blindly(
         &self,
-        gateway: &Gateway,
+        folder: &Folder,
         prefix: &DirPrefix,
         head: Result<ObjectMeta, S3Error>,
         asked: Instant,
     ) -> Result<Presence> {
-        match self.marker(gateway, prefix, asked).await? {
-            Marker::Present { meta, asked } => Ok(Presence::Directory(Marker::Present { meta, asked })),
-            Marker::Missing { .. } | Marker::Unasked => of_head(head, Sight::Blind),
+        let gateway = self.gateway(folder.bucket);
+        if let Marker::Present { meta, asked } = self.marker(gateway, prefix, asked).await? {
+            return Ok(Presence::Directory(Marker::Present { meta, asked }));
+        }
+        match head {
+            Err(error) if error.kind() == S3ErrorKind::Denied => {
+                match self.witnesses(folder.bucket).believe_absence(gateway).await {
+                    true => Ok(Presence::Absent),
+                    false => Err(error.into()),
+                }
+            }
+            head => of_head(head),
         }
     }
 
@@ -132,6 +145,14 @@ impl Namespace {
         }
     }
 
+    /// An object that could be read vouches for our right to read in its bucket.
+    fn witnessed(&self, folder: &Folder, name: &FileName, meta: ObjectMeta) -> ObjectMeta {
+        if let Ok(key) = folder.prefix.file(name) {
+            self.witnesses(folder.bucket).add(&key);
+        }
+        meta
+    }
+
     /// Asks for one object's description, whatever is cached, and learns from the answer.
     ///
     /// # Errors
@@ -141,6 +162,7 @@ impl Namespace {
         let key: ObjectKey = folder.prefix.file(name)?;
         match self.gateway(folder.bucket).head(&key).await {
             Ok(meta) => {
+                let meta = self.witnessed(folder, name, meta);
                 let answer = Answer { presence: Presence::File(meta.clone()), asked };
                 self.cache.learn(folder, name, answer);
                 Ok(meta)
@@ -155,20 +177,10 @@ impl Namespace {
     }
 }
 
-/// Whether a refusal of HEAD tells anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
-    /// We may list, so a missing object says 404 and a refusal means what it says.
-    Open,
-    /// We may not list, so a missing object says 403 too.
-    Blind,
-}
-
-fn of_head(head: Result<ObjectMeta, S3Error>, sight: Sight) -> Result<Presence> {
+fn of_head(head: Result<ObjectMeta, S3Error>) -> Result<Presence> {
     match head {
         Ok(meta) => Ok(Presence::File(meta)),
         Err(error) if error.kind() == S3ErrorKind::Absent => Ok(Presence::Absent),
-        Err(error) if error.kind() == S3ErrorKind::Denied && sight == Sight::Blind => Ok(Presence::Absent),
         Err(error) => Err(error.into()),
     }
 }

@@ -49,6 +49,12 @@ pub struct Endpoint {
     pub force_path_style: bool,
 }
 
+/// A pool of connections for all clients of a mount.
+pub fn connections() -> SharedHttpClient {
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}
+
 /// The two clients for one region.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
@@ -83,7 +89,9 @@ fn config(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::config::Builder {
         .stalled_stream_protection(stalled_streams())
         .force_path_style(endpoint.force_path_style)
         .use_arn_region(true)
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        // "Supported" makes the SDK compute the checksum that a request names. With "required" it
+        // names it and sends none, which is refused (aws-sdk-s3 1.157, http_request_checksum.rs).
+        .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     config.set_http_client(endpoint.http.clone());
     config.set_endpoint_url(endpoint.url.clone());
@@ -108,6 +116,11 @@ fn partition() -> RetryPartition {
 /// A body that stands still this long is given up, in either direction.
 fn stalled_streams() -> StalledStreamProtectionConfig {
     StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(20)).build()
+}
+
+/// For requests that are to go without a checksum, to servers that refuse every one.
+pub(super) fn without_checksum() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::Config::builder().request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
 }
 
 fn quick_timeouts() -> TimeoutConfig {

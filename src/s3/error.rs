@@ -6,7 +6,7 @@
 //!   seen without permission to list, and a bare 400 may be an expired token.
 //! - 412 says that a condition was false. 409 says that it could not be decided, because
 //!   somebody wrote at the same moment: ask again.
-//! - An expired role session shows under several codes and statuses, see [`refuses_credentials`].
+//! - An expired role session shows under several codes and statuses, see `refuses_credentials`.
 //! - A server that does not know a feature answers 501, or 400 with one of several codes.
 
 use std::fmt;

@@ -43,6 +43,11 @@ impl Form {
         (self.checksum == Checksum::Crc64Nvme).then_some(ChecksumType::FullObject)
     }
 
+    /// Whether the SDK must be kept from adding a checksum of its own choice.
+    pub(super) fn forgoes_checksum(self) -> bool {
+        self.checksum == Checksum::None
+    }
+
     /// The next form to offer to a server that refused this one.
     pub(super) fn next(self) -> Option<Self> {
         let at = LADDER.iter().position(|form| *form == self)?;

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use aws_sdk_s3::types::{ObjectCannedAcl, RequestPayer, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use self::client::{Endpoint, OnRefused};
+pub use self::client::{Endpoint, OnRefused, connections};
 pub use self::error::{S3Error, S3ErrorKind};
 pub use self::get::ObjectBody;
 pub use self::list::{Depth, Page, PageToken};

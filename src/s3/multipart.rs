@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use super::error::S3Error;
 use super::integrity::{Form, may_be_about_form};
 use super::object::{ByteRange, ETag, NewObject, Precondition};
-use super::put::{Body, conditional, metadata, owned};
+use super::put::{Body, conditional, guarded, metadata, owned};
 use super::{Gateway, WriteRules};
 use crate::name::ObjectKey;
 
@@ -115,7 +115,7 @@ impl Upload {
             .set_checksum_algorithm(self.form.algorithm())
             .body(body.stream())
             .customize();
-        let call = if self.form.signs_payload { call } else { call.disable_payload_signing() };
+        let call = guarded!(call, self.form);
         let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
         let checksum = match (output.checksum_crc64_nvme, output.checksum_crc32) {
             (Some(crc), _) => Some(PartChecksum::Crc64Nvme(crc)),

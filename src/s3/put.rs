@@ -1,6 +1,6 @@
 //! Writing, copying and deleting objects.
 //!
-//! Every request that makes an object goes through [`owned!`], so it has the ACL that the bucket
+//! Every request that makes an object goes through `owned!`, so it has the ACL that the bucket
 //! owner needs, the encryption, the storage class and the expected owner. A copy takes none of
 //! these over from its source; UploadPart must not have them.
 
@@ -44,6 +44,18 @@ macro_rules! conditional {
     };
 }
 pub(super) use conditional;
+
+/// Sends a body in the form that the server takes.
+macro_rules! guarded {
+    ($call:expr, $form:expr) => {{
+        let call = if $form.signs_payload { $call } else { $call.disable_payload_signing() };
+        match $form.forgoes_checksum() {
+            true => call.config_override(crate::s3::client::without_checksum()),
+            false => call,
+        }
+    }};
+}
+pub(super) use guarded;
 
 /// The bytes that a request carries up. Cheap to clone, so that a retry can send them again.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +142,7 @@ impl Gateway {
             .set_checksum_algorithm(form.algorithm())
             .body(body.stream())
             .customize();
-        let call = if form.signs_payload { call } else { call.disable_payload_signing() };
+        let call = guarded!(call, form);
         let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
         self.etag_of(request, output.e_tag)
     }

@@ -1,0 +1,335 @@
+//! The command line: flags made from the table of settings, and what people typed, taken down.
+//!
+//! clap only splits the line and draws the help. Values stay text until all sources have been
+//! brought together, so that a mistake reads the same wherever it was made.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::mount_options;
+use crate::config::options::{Group, Key, OPTIONS, Shape, Spec};
+use crate::config::{CommandLine, Failure, Place, Written};
+
+/// What to do.
+#[derive(Debug)]
+pub enum Request {
+    /// Mount.
+    Mount(CommandLine),
+    /// Show the whole thing without an AWS account.
+    #[cfg(feature = "emulator")]
+    Demo(super::demo::DemoArgs),
+    /// Print this text and be done: help, or the version.
+    Print(clap::Error),
+}
+
+/// Takes down the command line.
+///
+/// # Errors
+/// When it has something on it that nobody knows.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
+    match command().try_get_matches_from(args) {
+        Ok(matches) => request(&matches),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Request::Print(error))
+        }
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+/// The commands and their flags.
+pub fn command() -> Command {
+    let root = Command::new("s3xmount")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Mounts S3 buckets of another AWS account as ordinary directories")
+        .override_usage(USAGE)
+        .after_help(SHORT_HELP_END)
+        .after_long_help(LONG_HELP_END)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .args(mount_args())
+        .subcommand(
+            Command::new("mount")
+                .about("Mounts; the word may be left away")
+                .override_usage("s3xmount mount [OPTIONS] [SOURCE] MOUNTPOINT")
+                .after_help(SHORT_HELP_END)
+                .after_long_help(LONG_HELP_END)
+                .args(mount_args()),
+        );
+    #[cfg(feature = "emulator")]
+    let root = root.subcommand(super::demo::command());
+    root
+}
+
+fn mount_args() -> Vec<Arg> {
+    let own = [
+        Arg::new(PATHS)
+            .value_name("MOUNTPOINT")
+            .num_args(1..=2)
+            .help("An empty directory. What is mounted there is taken from the configuration file and from flags. In front of it may stand a SOURCE, as in fstab: buckets separated by commas, or `s3xmount`"),
+        Arg::new(CONFIG).long("config").value_name("FILE").action(ArgAction::Append).help_heading(Group::Buckets.title()).help(
+            "The configuration file [default: $XDG_CONFIG_HOME/s3xmount/config.toml, then /etc/s3xmount/config.toml]",
+        ),
+    ];
+    let log = [
+        Arg::new(VERBOSE).short('v').action(ArgAction::Count).help("Logs each operation; -vv logs everything"),
+        Arg::new(QUIET).short('q').action(ArgAction::SetTrue).help("Logs only what went wrong"),
+        Arg::new(MOUNT_OPTIONS).short('o').value_name("OPTION[,..]").action(ArgAction::Append).help(
+            "Options as mount(8) has them: ro, rw, allow_other, and every flag as name=value. Those of fstab that are not for us are ignored",
+        ),
+    ];
+    let log = log.into_iter().map(|arg| arg.help_heading(Group::Process.title()));
+    own.into_iter().chain(OPTIONS.iter().map(setting)).chain(log).collect()
+}
+
+/// The flag of one setting.
+fn setting(spec: &'static Spec) -> Arg {
+    let help = match spec.default {
+        "" => spec.help.to_owned(),
+        default => format!("{} [default: {default}]", spec.help),
+    };
+    let arg = Arg::new(spec.name)
+        .long(spec.name)
+        .action(ArgAction::Append)
+        .value_parser(value_parser!(String))
+        .help_heading(spec.group.title())
+        .help(help);
+    let arg = if spec.key == Key::Foreground { arg.short('f') } else { arg };
+    match spec.shape {
+        // The value is there so that a flag can overrule `read_only = true` of a file.
+        Shape::Switch => {
+            arg.value_name("NO").num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+        Shape::One | Shape::Many => arg.value_name(spec.value),
+    }
+}
+
+fn request(matches: &ArgMatches) -> Result<Request, Failure> {
+    match matches.subcommand() {
+        Some(("mount", matches)) => Ok(Request::Mount(command_line(matches)?)),
+        #[cfg(feature = "emulator")]
+        Some(("demo", matches)) => Ok(Request::Demo(super::demo::DemoArgs::of(matches))),
+        _ => Ok(Request::Mount(command_line(matches)?)),
+    }
+}
+
+fn command_line(matches: &ArgMatches) -> Result<CommandLine, Failure> {
+    let mut line = CommandLine::default();
+    for spec in OPTIONS {
+        for text in texts(matches, spec.name) {
+            line.flags.add(spec.key, Written::new(text, Place::Flag(spec.flag())));
+        }
+    }
+    for text in texts(matches, MOUNT_OPTIONS) {
+        mount_options::take_down(text, &mut line.flags)?;
+    }
+    let verbosity = match matches.get_count(VERBOSE) {
+        0 => None,
+        1 => Some(("debug", "-v")),
+        _ => Some(("trace", "-vv")),
+    };
+    let quiet = matches.get_flag(QUIET).then_some(("error", "-q"));
+    for (level, flag) in verbosity.into_iter().chain(quiet) {
+        line.flags.add(Key::LogLevel, Written::new(level, Place::Flag(flag.to_owned())));
+    }
+    line.config =
+        texts(matches, CONFIG).last().map(|text| Written::new(text, Place::Flag("--config".to_owned())));
+    take_down_paths(texts(matches, PATHS), &mut line);
+    Ok(line)
+}
+
+/// `MOUNTPOINT`, or `SOURCE MOUNTPOINT` as mount(8) says it.
+fn take_down_paths<'a>(paths: impl DoubleEndedIterator<Item = &'a str>, line: &mut CommandLine) {
+    let mut backwards = paths.rev();
+    line.mount_point = backwards.next().map(|text| Written::new(text, Place::Argument("MOUNTPOINT")));
+    let source = backwards.next().filter(|source| !matches!(*source, "s3xmount" | "none"));
+    for bucket in source.into_iter().flat_map(|source| source.split(',')) {
+        line.flags.add(Key::Bucket, Written::new(bucket, Place::Argument("SOURCE")));
+    }
+}
+
+fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+    matches.get_many::<String>(id).into_iter().flatten().map(String::as_str)
+}
+
+/// What clap refuses, in our form.
+fn refusal(error: &clap::Error) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    // clap names a flag together with what stands for its value: `--acl <ACL>`.
+    let flag = context(ContextKind::InvalidArg);
+    let flag = flag.map(|text| text.split([' ', '=', '[']).next().unwrap_or_default().to_owned());
+    let failure = match (error.kind(), &flag) {
+        (ErrorKind::UnknownArgument, Some(flag)) if flag.starts_with('-') => {
+            Failure::new(format!("there is no flag {flag}"))
+        }
+        (ErrorKind::UnknownArgument, Some(word)) => {
+            Failure::new(format!("'{word}' is one argument too many"))
+        }
+        (ErrorKind::InvalidValue, Some(flag)) => Failure::new(format!("{flag} lacks its value")),
+        _ => {
+            let text = error.to_string();
+            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Failure::new(sentence.to_owned())
+        }
+    };
+    let failure = match flag {
+        Some(flag) if flag.starts_with('-') => failure.at(Place::Flag(flag)),
+        _ => failure,
+    };
+    match context(ContextKind::SuggestedArg) {
+        Some(similar) => failure.hint(format!("did you mean {similar}?")),
+        None => failure.hint("s3xmount --help shows all flags"),
+    }
+}
+
+const PATHS: &str = "paths";
+const CONFIG: &str = "config";
+const VERBOSE: &str = "verbose";
+const QUIET: &str = "quiet";
+const MOUNT_OPTIONS: &str = "mount-options";
+
+const USAGE: &str = "s3xmount [mount] [OPTIONS] [SOURCE] MOUNTPOINT\n       \
+    s3xmount demo [DIRECTORY] [--minimal] [--walk]";
+
+const SHORT_HELP_END: &str =
+    "Every flag is also a variable (--role-arn: S3XMOUNT_ROLE_ARN) and a key of the \
+configuration file (role_arn).
+A flag outranks a variable, a variable the file, the file the default. --help has examples.";
+
+const LONG_HELP_END: &str = "\
+Where settings come from:
+  Every setting can be written in four ways, and the first of these that mentions it decides:
+    1. a flag, --role-arn ARN, or a mount option, -o role-arn=ARN
+    2. a variable, S3XMOUNT_ROLE_ARN (several values are separated by spaces)
+    3. the configuration file, role_arn = \"ARN\": in the table of the bucket, in that of the
+       mount, or at its top
+    4. the default
+  Secrets have no setting. The base identity comes from where the AWS tools keep it: variables,
+  ~/.aws, SSO, the container or the instance.
+
+Examples:
+  Two buckets of another account, through a role:
+    s3xmount --role-arn arn:aws:iam::111122223333:role/assumed-accountb-role \\
+             --bucket SampleBucketA --bucket SampleBucketB /mnt/accountb
+
+  The same from a configuration file:
+    [[mount]]
+    path = \"/mnt/accountb\"
+    role_arn = \"arn:aws:iam::111122223333:role/assumed-accountb-role\"
+    buckets = [\"SampleBucketA\", \"SampleBucketB\"]
+
+    s3xmount /mnt/accountb
+
+  A part of a bucket under another name, read only, staying in the foreground:
+    s3xmount -f --read-only --bucket photos=SampleBucketB/2024 /mnt/photos
+
+  Everything, without an AWS account:
+    s3xmount demo /tmp/demo
+
+  To end a mount: umount /mnt/accountb (or fusermount3 -u /mnt/accountb)
+
+Exit codes: 0 mounted, and later ended well; 1 the mount failed; 2 a setting was refused.";
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails here has found its fault")]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Request, Failure> {
+        parse(std::iter::once("s3xmount").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    fn mount(line: &str) -> CommandLine {
+        match parsed(line).unwrap() {
+            Request::Mount(line) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn said(line: &CommandLine, key: Key) -> Vec<(String, String)> {
+        line.flags.all(key).iter().map(|written| (written.text.clone(), written.place.to_string())).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(text, place)| ((*text).to_owned(), (*place).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_table_makes_a_sound_command_line() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_word_mount_may_be_left_away() {
+        for line in ["/mnt/b --acl none", "mount /mnt/b --acl none", "--acl=none /mnt/b"] {
+            let line = mount(line);
+            assert_eq!(line.mount_point.as_ref().map(|written| written.text.as_str()), Some("/mnt/b"));
+            assert_eq!(said(&line, Key::Acl), pairs(&[("none", "--acl")]));
+        }
+    }
+
+    #[test]
+    fn lists_repeat_and_switches_may_be_turned_off() {
+        let line = mount("--role-arn a --role-arn b --read-only --allow-other=false -f /mnt/b");
+        assert_eq!(said(&line, Key::RoleArn), pairs(&[("a", "--role-arn"), ("b", "--role-arn")]));
+        assert_eq!(said(&line, Key::ReadOnly), pairs(&[("true", "--read-only")]));
+        assert_eq!(said(&line, Key::AllowOther), pairs(&[("false", "--allow-other")]));
+        assert_eq!(said(&line, Key::Foreground), pairs(&[("true", "--foreground")]));
+    }
+
+    #[test]
+    fn verbosity_has_short_forms() {
+        assert_eq!(said(&mount("-v /m"), Key::LogLevel), pairs(&[("debug", "-v")]));
+        assert_eq!(said(&mount("-vv /m"), Key::LogLevel), pairs(&[("trace", "-vv")]));
+        assert_eq!(said(&mount("-q /m"), Key::LogLevel), pairs(&[("error", "-q")]));
+    }
+
+    #[test]
+    fn a_source_in_front_names_buckets_as_fstab_does() {
+        let line = mount("SampleBucketA,x=SampleBucketB /mnt/b -o ro");
+        assert_eq!(
+            said(&line, Key::Bucket),
+            pairs(&[("SampleBucketA", "the argument SOURCE"), ("x=SampleBucketB", "the argument SOURCE")])
+        );
+        assert_eq!(line.mount_point.map(|written| written.text).as_deref(), Some("/mnt/b"));
+        assert_eq!(said(&mount("s3xmount /mnt/b"), Key::Bucket), []);
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_with_the_nearest_thing_known() {
+        let table = [
+            ("--rol-arn x /m", "there is no flag --rol-arn", "--rol-arn", "did you mean --role-arn?"),
+            ("--zzz /m", "there is no flag --zzz", "--zzz", "--help"),
+            ("a b c", "'c'", "", "--help"),
+            ("/m --acl", "--acl", "--acl", "--help"),
+        ];
+        for (line, message, place, hint) in table {
+            let failure = parsed(line).unwrap_err();
+            assert!(failure.message.contains(message), "{line}: {failure}");
+            assert_eq!(
+                failure.place.as_ref().map(ToString::to_string).unwrap_or_default(),
+                place,
+                "{failure}"
+            );
+            assert!(failure.hint.as_deref().unwrap_or_default().contains(hint), "{line}: {failure}");
+        }
+    }
+
+    #[test]
+    fn help_is_complete_and_states_who_wins() {
+        let help = command().term_width(100).render_long_help().to_string();
+        for spec in OPTIONS {
+            assert!(help.contains(&spec.flag()), "{} is missing", spec.name);
+            assert!(help.contains(spec.group.title()));
+        }
+        let order = ["1. a flag", "2. a variable", "3. the configuration file", "4. the default"]
+            .map(|step| help.find(step));
+        assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 110), "lines fit a terminal");
+    }
+}

@@ -1,0 +1,70 @@
+//! What people type, and what they hear back.
+//!
+//! [`run`] is the whole program: it takes the command line apart, does what it says and turns the
+//! outcome into an exit code. Whatever goes wrong is told once, as a sentence with its place and a
+//! hint, on standard error.
+
+pub mod args;
+pub mod background;
+#[cfg(feature = "emulator")]
+pub mod demo;
+pub mod logging;
+pub mod mount;
+pub mod mount_options;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use self::args::Request;
+use crate::config::Failure;
+
+/// Why the program ends without having done what it was asked for.
+#[derive(Debug)]
+pub enum Stop {
+    /// The settings make no sense, or make none on this machine.
+    Refused(Failure),
+    /// The settings are fine; something else is not.
+    Failed(Failure),
+}
+
+impl Stop {
+    /// What to tell.
+    pub fn failure(&self) -> &Failure {
+        match self {
+            Self::Refused(failure) | Self::Failed(failure) => failure,
+        }
+    }
+
+    /// The exit code that says which of the two it is.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Refused(_) => 2,
+        }
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its own name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match obey(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            complain(&stop);
+            ExitCode::from(stop.code())
+        }
+    }
+}
+
+fn obey(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
+    match args::parse(args).map_err(Stop::Refused)? {
+        Request::Mount(command_line) => mount::run(&command_line),
+        #[cfg(feature = "emulator")]
+        Request::Demo(demo) => demo::run(&demo),
+        Request::Print(text) => text.print().map_err(|error| Stop::Failed(Failure::new(error.to_string()))),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is where failures reach the person at the prompt")]
+fn complain(stop: &Stop) {
+    eprintln!("s3xmount: {}", stop.failure());
+}

@@ -1,0 +1,250 @@
+//! Every setting of a mount, declared once.
+//!
+//! One row here makes the flag `--some-name`, the variable `S3XMOUNT_SOME_NAME`, the mount option
+//! `some-name=` and the key `some_name` of the configuration file, with one help text for all of
+//! them. What the values mean is said in [`settle`](super::settle), which asks for them by [`Key`].
+//! There is no row for a secret: secrets come from where the AWS tools keep them.
+
+/// Names a setting within this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is described by its row in the table below")]
+pub enum Key {
+    Bucket,
+    RoleArn,
+    RoleSessionName,
+    Duration,
+    ExternalId,
+    Profile,
+    Region,
+    EndpointUrl,
+    StsEndpointUrl,
+    ForcePathStyle,
+    Acl,
+    ExpectedBucketOwner,
+    StorageClass,
+    Sse,
+    SseKmsKeyId,
+    RequesterPays,
+    ReadOnly,
+    AllowOther,
+    NoExec,
+    Uid,
+    Gid,
+    FileMode,
+    DirMode,
+    Attributes,
+    MetadataTtl,
+    NegativeTtl,
+    Memory,
+    StagingDir,
+    Foreground,
+    LogLevel,
+    LogFile,
+}
+
+/// How often a setting may be given, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Yes or no; the bare flag means yes.
+    Switch,
+    /// One value.
+    One,
+    /// Any number of values, whose order counts.
+    Many,
+}
+
+/// The narrowest thing a setting can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// A whole mount.
+    Mount,
+    /// One bucket: it may also stand in a `[[mount.bucket]]` table.
+    Bucket,
+}
+
+/// The heading in `--help` under which a setting is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the titles say it")]
+pub enum Group {
+    Buckets,
+    Credentials,
+    Service,
+    Objects,
+    Files,
+    Resources,
+    Process,
+}
+
+impl Group {
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Buckets => "What is mounted",
+            Self::Credentials => "Whose right is used",
+            Self::Service => "Where S3 is",
+            Self::Objects => "What every written object carries",
+            Self::Files => "How files look and who may use them",
+            Self::Resources => "Caches, memory and disk",
+            Self::Process => "The process",
+        }
+    }
+}
+
+/// A setting as the outside knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Its name within this program.
+    pub key: Key,
+    /// Its long flag without the dashes.
+    pub name: &'static str,
+    /// How often it may be given.
+    pub shape: Shape,
+    /// The narrowest thing it can be about.
+    pub scope: Scope,
+    /// What stands for its value in help texts.
+    pub value: &'static str,
+    /// Where help shows it.
+    pub group: Group,
+    /// What holds when nobody says anything; empty where there is nothing to say.
+    pub default: &'static str,
+    /// What it does, in a sentence or two.
+    pub help: &'static str,
+}
+
+impl Spec {
+    /// The flag: `--role-arn`.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name)
+    }
+
+    /// The environment variable: `S3XMOUNT_ROLE_ARN`.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// The key in the configuration file: `role_arn`; lists have a plural name where one reads better.
+    pub fn file_key(&self) -> String {
+        match self.key {
+            Key::Bucket => "buckets".to_owned(),
+            _ => self.name.replace('-', "_"),
+        }
+    }
+}
+
+impl Key {
+    /// The row of this setting.
+    pub fn spec(self) -> &'static Spec {
+        OPTIONS.iter().find(|spec| spec.key == self).expect("each key has a row, as a test shows")
+    }
+}
+
+/// Finds a setting by its flag's name, with dashes or underscores.
+pub fn by_name(name: &str) -> Option<&'static Spec> {
+    let name = name.replace('_', "-");
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+/// What all our variables begin with.
+pub const VARIABLE_PREFIX: &str = "S3XMOUNT_";
+
+use Group::{Buckets, Credentials, Files, Objects, Process, Resources, Service};
+use Scope::{Bucket, Mount};
+use Shape::{Many, One, Switch};
+
+macro_rules! table {
+    ($($key:ident $name:literal $shape:ident $value:literal $scope:ident $group:ident $default:literal $help:literal)*) => {
+        &[$(Spec {
+            key: Key::$key, name: $name, shape: $shape, scope: $scope, value: $value, group: $group,
+            default: $default, help: $help,
+        }),*]
+    };
+}
+
+/// All settings, in the order in which help shows them.
+#[rustfmt::skip]
+pub const OPTIONS: &[Spec] = table! {
+    Bucket "bucket" Many "DIRECTORY=BUCKET[/PREFIX]" Mount Buckets ""
+        "Shows BUCKET, or what lies below PREFIX in it, as DIRECTORY under the mount point. Repeatable. `--bucket BUCKET` gives the directory the bucket's name"
+    RoleArn "role-arn" Many "ARN" Mount Credentials "the base identity itself is used"
+        "The role to assume. Repeatable: each role is assumed with the session of the one before it"
+    RoleSessionName "role-session-name" One "NAME" Mount Credentials "s3xmount-USER-HOST"
+        "The name of the role session, which the other account's audit log shows"
+    Duration "duration" One "TIME" Mount Credentials "1h"
+        "How long a role session lives before it is renewed, 15m to 12h; less only with --sts-endpoint-url"
+    ExternalId "external-id" One "ID" Mount Credentials ""
+        "The external id that the role's trust policy asks for"
+    Profile "profile" One "NAME" Mount Credentials "as the AWS tools choose it"
+        "The profile in ~/.aws that the base identity comes from"
+    Region "region" One "REGION" Bucket Service "that of the profile or of AWS_REGION"
+        "The region of STS, and where the search for a bucket's own region begins. For a single bucket in the configuration file: its region, which then is not searched for"
+    EndpointUrl "endpoint-url" One "URL" Mount Service "that of AWS"
+        "Where S3 answers, for servers other than AWS"
+    StsEndpointUrl "sts-endpoint-url" One "URL" Mount Service "that of AWS in the region"
+        "Where STS answers"
+    ForcePathStyle "force-path-style" Switch "" Mount Service ""
+        "Puts the bucket's name into the path of a request and not into the host name"
+    Acl "acl" One "ACL" Bucket Objects "bucket-owner-full-control"
+        "The canned ACL sent with every object, or `none`"
+    ExpectedBucketOwner "expected-bucket-owner" One "ACCOUNT" Bucket Objects ""
+        "Refuses the bucket unless it belongs to this account of 12 digits"
+    StorageClass "storage-class" One "CLASS" Bucket Objects "that of S3: STANDARD"
+        "The storage class of written objects, such as STANDARD_IA"
+    Sse "sse" One "ALGORITHM" Bucket Objects "that of the bucket"
+        "Encryption by the server: AES256, aws:kms or aws:kms:dsse"
+    SseKmsKeyId "sse-kms-key-id" One "ARN" Bucket Objects "that of the bucket"
+        "The key for aws:kms and aws:kms:dsse; across accounts this must be a full ARN"
+    RequesterPays "requester-pays" Switch "" Bucket Objects ""
+        "Agrees to pay for requests, for buckets that demand it"
+    ReadOnly "read-only" Switch "" Bucket Files ""
+        "Refuses every change"
+    AllowOther "allow-other" Switch "" Mount Files ""
+        "Lets other users of this machine in; file modes decide what each may do"
+    NoExec "no-exec" Switch "" Mount Files ""
+        "Refuses to run programs that lie in the mount"
+    Uid "uid" One "NUMBER" Mount Files "yours"
+        "The owner of files that do not name one themselves"
+    Gid "gid" One "NUMBER" Mount Files "yours"
+        "The group of files that do not name one themselves"
+    FileMode "file-mode" One "OCTAL" Mount Files "0644"
+        "The mode of files that do not name one themselves"
+    DirMode "dir-mode" One "OCTAL" Mount Files "0755"
+        "The mode of directories that do not name one themselves"
+    Attributes "attributes" One "SOURCE" Mount Files "auto"
+        "Where modes, owners and times come from: `exact` asks S3 for each file's own, `listing` never does and shows what a listing tells, `auto` asks where the first files of a directory have any"
+    MetadataTtl "metadata-ttl" One "TIME" Mount Resources "1m"
+        "How long names, sizes and times may be out of date after someone else changed the bucket; opening a file always asks S3"
+    NegativeTtl "negative-ttl" One "TIME" Mount Resources "5s"
+        "How long a name that was not there may be taken as still absent"
+    Memory "memory" One "BYTES" Mount Resources "512MiB, or a quarter of the cgroup's limit if that is less"
+        "What all buffers may take together"
+    StagingDir "staging-dir" One "DIRECTORY" Mount Resources "$XDG_STATE_HOME/s3xmount, ~/.local/state/s3xmount, for root /var/lib/s3xmount"
+        "Where files wait on this machine while they are written; each mount keeps a folder of its own in it"
+    Foreground "foreground" Switch "" Mount Process ""
+        "Stays in the foreground and logs to the terminal"
+    LogLevel "log-level" One "LEVEL" Mount Process "info"
+        "What is logged: error, info, debug or trace. -q and -v are short for it"
+    LogFile "log-file" One "FILE" Mount Process "the terminal in the foreground, else `log` in the mount's staging folder"
+        "Where log lines go"
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_setting_has_one_row_and_one_spelling() {
+        let keys: BTreeSet<Key> = OPTIONS.iter().map(|spec| spec.key).collect();
+        let names: BTreeSet<&str> = OPTIONS.iter().map(|spec| spec.name).collect();
+        assert_eq!((keys.len(), names.len()), (OPTIONS.len(), OPTIONS.len()));
+        assert_eq!(OPTIONS.len(), Key::LogFile as usize + 1, "LogFile is the last key");
+    }
+
+    #[test]
+    fn a_name_leads_to_all_spellings() {
+        let spec = by_name("role_arn").map(|spec| (spec.flag(), spec.variable(), spec.file_key()));
+        let expected = ("--role-arn".into(), "S3XMOUNT_ROLE_ARN".into(), "role_arn".into());
+        assert_eq!(spec, Some(expected));
+    }
+}

@@ -1,0 +1,265 @@
+//! A mount's life: everything is built in order, and taken down in reverse.
+//!
+//! ```text
+//! role session ─► gateways ─► staging directory ─► filesystem ─► mount ─► ready
+//!      ▲                                                                    │ signal or umount
+//! stopped last ◄─ commits end ◄─ unfinished files are set aside ◄─ unmounted ◄┘
+//! ```
+//!
+//! Credentials go last, because commits that end during shutdown may need fresh ones.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::budget::Budget;
+use crate::clock;
+use crate::config::{AttributeSource, BucketSettings, Failure, Settings};
+use crate::credentials::{self, BaseSource, Credentials, RoleOptions};
+use crate::error::Error;
+use crate::fs::{Defaults, Filesystem, Parts};
+use crate::fuse::{self, Mount};
+use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
+use crate::read;
+use crate::s3::{self, Endpoint, Gateway, S3ErrorKind, WriteRules};
+use crate::task::Tasks;
+use crate::write::{self, Outcome, Sessions};
+
+/// Mounts as `settings` say, calls `ready` when the mount answers, and returns when it has ended.
+///
+/// SIGINT, SIGTERM and an unmount from outside end it.
+///
+/// # Errors
+/// Why it could not be mounted, or how it broke down.
+pub fn run(settings: Settings, ready: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let runtime =
+        Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
+            Failure::new(format!("the threads of the runtime could not be started: {error}"))
+        })?;
+    let outcome = runtime.block_on(mounted(&settings, ready));
+    // Whatever is still running has had its time; a file somebody holds open must not keep us.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn mounted(settings: &Settings, ready: impl FnOnce()) -> Result<(), Failure> {
+    // Before anything is begun, so that an early Ctrl-C meets a handler.
+    let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
+    let refreshing = Tasks::new(Handle::current());
+    let tasks = Tasks::new(Handle::current());
+    let building = build(settings, &refreshing, &tasks);
+    let filesystem = tokio::select! {
+        filesystem = building => filesystem?,
+        name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
+    };
+    let mut mount = mount(settings, &filesystem)?;
+    tracing::info!(mount_point = %settings.mount_point.display(), "mounted");
+    ready();
+    let ended = tokio::select! {
+        ended = mount.ended() => ended,
+        name = signals.next() => {
+            tracing::info!(signal = name, "unmounting");
+            mount.unmount()
+        }
+    };
+    take_down(&filesystem, &tasks, &refreshing).await;
+    ended.map_err(|error| Failure::new(format!("the mount ended badly: {error}")))?;
+    tracing::info!("unmounted");
+    Ok(())
+}
+
+async fn take_down(filesystem: &Filesystem, tasks: &Tasks, refreshing: &Tasks) {
+    filesystem.finish().await;
+    let left = tasks.stop(COMMIT_PATIENCE).await;
+    if left > 0 {
+        tracing::error!(left, "operations were still under way; what they staged is found at the next mount");
+    }
+    refreshing.stop(Duration::from_secs(1)).await;
+}
+
+/// Builds everything below the mount.
+async fn build(settings: &Settings, refreshing: &Tasks, tasks: &Tasks) -> Result<Arc<Filesystem>, Failure> {
+    let connections = s3::connections();
+    let options = credentials_options(settings, &connections);
+    let credentials = Credentials::start(options, refreshing).await?;
+    if let Some(caller) = credentials.caller() {
+        tracing::info!(%caller, "assumed");
+    }
+    let refused = Arc::clone(&credentials);
+    let endpoint = Endpoint {
+        credentials: credentials.provider(),
+        on_refused: Arc::new(move |access_key_id| refused.refused(access_key_id)),
+        http: Some(connections),
+        url: settings.endpoint_url.clone(),
+        force_path_style: settings.force_path_style,
+    };
+    let hint = settings.region.clone().or_else(|| credentials.region());
+    let mut buckets = Vec::new();
+    for bucket in &settings.buckets {
+        buckets.push(connect(settings, bucket, &endpoint, hint.clone()).await?);
+    }
+    let budget = Budget::new(settings.memory_bytes);
+    let staging = write::Options::new(settings.staging_dir.clone());
+    let sessions = Sessions::open(staging, budget.clone(), tasks.clone())?;
+    recover(&sessions, &buckets, tasks);
+    let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
+    Ok(Filesystem::new(Parts {
+        namespace,
+        sessions,
+        reading: read::Options::default(),
+        defaults: defaults(settings),
+        budget,
+        tasks: tasks.clone(),
+    }))
+}
+
+async fn connect(
+    settings: &Settings,
+    bucket: &BucketSettings,
+    endpoint: &Endpoint,
+    region_hint: Option<String>,
+) -> Result<Bucket, Failure> {
+    let rules = WriteRules::default()
+        .acl(bucket.acl.header())
+        .expected_bucket_owner(bucket.expected_bucket_owner.clone())
+        .storage_class(bucket.storage_class.as_deref())
+        .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
+        .requester_pays(bucket.requester_pays);
+    let options =
+        s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules };
+    let gateway = Gateway::connect(endpoint, options).await.map_err(|error| {
+        let kind = error.kind();
+        let failure = Failure::from(Error::from(error));
+        match kind {
+            S3ErrorKind::NoBucket => failure.hint("check the spelling; names are case-sensitive"),
+            S3ErrorKind::Unavailable => failure.hint("check --endpoint-url, --region and the network"),
+            _ => failure,
+        }
+    })?;
+    tracing::info!(bucket = %bucket.name, region = gateway.region(), "found");
+    Ok(Bucket {
+        directory: bucket.directory.clone(),
+        gateway,
+        root: bucket.prefix.clone(),
+        read_only: bucket.read_only || settings.read_only,
+    })
+}
+
+/// Deals with what an earlier process left behind, while the mount is in use already: every
+/// commit is conditional, so nothing written meanwhile is replaced.
+fn recover(sessions: &Arc<Sessions>, buckets: &[Bucket], tasks: &Tasks) {
+    let sessions = Arc::clone(sessions);
+    let gateways: Vec<Arc<Gateway>> = buckets.iter().map(|bucket| Arc::clone(&bucket.gateway)).collect();
+    tasks.spawn("recover", async move {
+        let gateway = |name: &str| gateways.iter().find(|gateway| gateway.bucket().as_str() == name).cloned();
+        for found in sessions.recover(gateway).await {
+            let object = found.object.as_deref().unwrap_or("an unknown object");
+            let error = found.error.as_ref().map(ToString::to_string);
+            match (found.outcome, &found.path) {
+                (Outcome::SetAside, Some(path)) => {
+                    let path = path.display();
+                    tracing::warn!(object, %path, error, "an earlier mount left bytes that are not in S3; they are kept");
+                }
+                (outcome, _) => tracing::info!(object, ?outcome, error, "an earlier mount left this behind"),
+            }
+        }
+    });
+}
+
+fn mount(settings: &Settings, filesystem: &Arc<Filesystem>) -> Result<Mount, Failure> {
+    let names: Vec<&str> = settings.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+    let options = fuse::Options {
+        mount_point: settings.mount_point.clone(),
+        allow_other: settings.allow_other,
+        read_only: settings.read_only,
+        no_exec: settings.no_exec,
+        // mount(8) shows it in one column; commas would end it as an option.
+        source: format!("s3xmount:{}", names.join("+")),
+    };
+    Mount::new(filesystem, &options).map_err(|error| cannot_mount(settings, &error))
+}
+
+fn cannot_mount(settings: &Settings, error: &io::Error) -> Failure {
+    let failure = Failure::new(format!("{} cannot be mounted: {error}", settings.mount_point.display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if settings.allow_other => {
+            failure.hint("add `user_allow_other` to /etc/fuse.conf, or leave --allow-other out")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => {
+            failure.hint("is fuse3 installed, and may this user open /dev/fuse?")
+        }
+        _ => failure,
+    }
+}
+
+fn credentials_options(
+    settings: &Settings,
+    connections: &aws_smithy_runtime_api::client::http::SharedHttpClient,
+) -> credentials::Options {
+    let last = settings.roles.len().saturating_sub(1);
+    let role = |(hop, arn): (usize, &crate::config::RoleArn)| RoleOptions {
+        arn: arn.as_str().to_owned(),
+        session_name: settings.role_session_name.clone(),
+        duration: settings.duration,
+        external_id: settings.external_id.clone().filter(|_| hop == last),
+    };
+    credentials::Options {
+        base: BaseSource::Chain { profile: settings.profile.clone() },
+        region: settings.region.clone(),
+        sts_endpoint_url: settings.sts_endpoint_url.clone(),
+        roles: settings.roles.iter().enumerate().map(role).collect(),
+        http_client: Some(connections.clone()),
+        wait_max: CREDENTIALS_PATIENCE,
+        clock: credentials::Clock::default(),
+    }
+}
+
+fn namespace_options(settings: &Settings) -> namespace::Options {
+    namespace::Options {
+        lifetimes: Lifetimes { present: settings.metadata_ttl, absent: settings.negative_ttl },
+        attributes: match settings.attributes {
+            AttributeSource::Auto => AttributePolicy::Auto,
+            AttributeSource::Exact => AttributePolicy::Exact,
+            AttributeSource::Listing => AttributePolicy::Listing,
+        },
+    }
+}
+
+fn defaults(settings: &Settings) -> Defaults {
+    Defaults {
+        uid: settings.uid,
+        gid: settings.gid,
+        file_mode: settings.file_mode,
+        dir_mode: settings.dir_mode,
+        mounted: clock::now(),
+    }
+}
+
+/// The signals that end a mount.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// How long an unmount waits for commits: a large file over a slow line takes its time, and the
+/// application that closed it was told nothing yet.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long an operation waits for credentials. Within the attempt timeout of small requests.
+const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,300 @@
+//! Reading objects, and their ACLs.
+
+use std::ops::Range as Span;
+use std::sync::Arc;
+
+use s3s::dto::Permission as Permission_;
+use s3s::dto::*;
+use s3s::{Body, S3Response};
+
+use super::conditions::ReadConditions;
+use super::lists::checksum_type;
+use super::{Answer, Call, canned_acl, etag, owner, refuse_unmodelled, size, timestamp};
+use crate::emulator::checksum::Checksum as Sum;
+use crate::emulator::identity::AccountId;
+use crate::emulator::policy::Context;
+use crate::emulator::refusal::Refusal;
+use crate::emulator::store::{Bucket, CannedAcl, Object, Ownership, Permission};
+
+/// Puts a checksum into the one field of an output that carries its algorithm.
+macro_rules! set_checksum {
+    ($output:expr, $checksum:expr) => {{
+        let value = Some($checksum.value.clone());
+        match $checksum.algorithm {
+            crate::emulator::checksum::Algorithm::Crc32 => $output.checksum_crc32 = value,
+            crate::emulator::checksum::Algorithm::Crc32c => $output.checksum_crc32c = value,
+            crate::emulator::checksum::Algorithm::Crc64Nvme => $output.checksum_crc64nvme = value,
+            crate::emulator::checksum::Algorithm::Sha1 => $output.checksum_sha1 = value,
+            crate::emulator::checksum::Algorithm::Sha256 => $output.checksum_sha256 = value,
+        }
+    }};
+}
+pub(super) use set_checksum;
+
+/// What a `GET` or `HEAD` is to show: an object, whole or in part.
+struct View {
+    object: Arc<Object>,
+    /// The bytes, and whether they are a part (206) or the whole (200).
+    span: Span<u64>,
+    partial: bool,
+    with_checksum: bool,
+    /// The number of parts, where one of them was asked for.
+    parts_count: Option<i32>,
+}
+
+pub(super) async fn head(call: Call<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+    let input = &call.input;
+    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    refuse_unmodelled(&[
+        (input.version_id.is_some(), "Versioning"),
+        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
+    ])?;
+    let object = call.readable(&bucket, &input.key)?;
+    let conditions = ReadConditions {
+        matches: input.if_match.clone(),
+        none_matches: input.if_none_match.clone(),
+        modified_since: input.if_modified_since.clone(),
+        unmodified_since: input.if_unmodified_since.clone(),
+    };
+    conditions.check(&object)?;
+    let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
+    let attributes = &view.object.attributes;
+    let mut output = HeadObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        cache_control: attributes.cache_control.clone(),
+        content_disposition: attributes.content_disposition.clone(),
+        content_encoding: attributes.content_encoding.clone(),
+        content_language: attributes.content_language.clone(),
+        content_length: Some(size(view.length())),
+        content_range: view.content_range(),
+        content_type: Some(view.content_type()),
+        e_tag: Some(etag(&view.object.etag)),
+        expires: attributes.expires.map(timestamp),
+        last_modified: Some(timestamp(view.object.modified)),
+        metadata: view.metadata(),
+        parts_count: view.parts_count,
+        server_side_encryption: Some(encryption()),
+        storage_class: attributes.storage_class.clone().map(StorageClass::from),
+        ..HeadObjectOutput::default()
+    };
+    if let Some(checksum) = view.checksum() {
+        set_checksum!(output, checksum);
+        output.checksum_type = Some(checksum_type(checksum.coverage));
+    }
+    Ok(S3Response::new(output))
+}
+
+pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
+    let input = &call.input;
+    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    refuse_unmodelled(&[
+        (input.version_id.is_some(), "Versioning"),
+        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
+    ])?;
+    let object = call.readable(&bucket, &input.key)?;
+    let conditions = ReadConditions {
+        matches: input.if_match.clone(),
+        none_matches: input.if_none_match.clone(),
+        modified_since: input.if_modified_since.clone(),
+        unmodified_since: input.if_unmodified_since.clone(),
+    };
+    conditions.check(&object)?;
+    if matches!(object.attributes.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE")) {
+        return Err(Refusal::new(
+            403,
+            "InvalidObjectState",
+            "The operation is not valid for the object's storage class",
+        ));
+    }
+    let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
+    let attributes = &view.object.attributes;
+    let mut output = GetObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        body: Some(StreamingBlob::from(Body::http_body(view.object.content.body(view.span.clone())))),
+        cache_control: attributes.cache_control.clone(),
+        content_disposition: attributes.content_disposition.clone(),
+        content_encoding: attributes.content_encoding.clone(),
+        content_language: attributes.content_language.clone(),
+        content_length: Some(size(view.length())),
+        content_range: view.content_range(),
+        content_type: Some(view.content_type()),
+        e_tag: Some(etag(&view.object.etag)),
+        expires: attributes.expires.map(timestamp),
+        last_modified: Some(timestamp(view.object.modified)),
+        metadata: view.metadata(),
+        parts_count: view.parts_count,
+        server_side_encryption: Some(encryption()),
+        storage_class: attributes.storage_class.clone().map(StorageClass::from),
+        ..GetObjectOutput::default()
+    };
+    if let Some(checksum) = view.checksum() {
+        set_checksum!(output, checksum);
+        output.checksum_type = Some(checksum_type(checksum.coverage));
+    }
+    Ok(S3Response::new(output))
+}
+
+pub(super) async fn acl(call: Call<GetObjectAclInput>) -> Answer<GetObjectAclOutput> {
+    let input = &call.input;
+    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    refuse_unmodelled(&[(input.version_id.is_some(), "Versioning")])?;
+    let object = call.existing(&bucket, &input.key)?;
+    call.require_object(&bucket, &input.key, &object, "s3:GetObjectAcl", Permission::ReadAcl)?;
+    let object_owner = bucket.owner_of(&object);
+    Ok(S3Response::new(GetObjectAclOutput {
+        grants: Some(grants(&bucket, &object)),
+        owner: Some(owner(object_owner)),
+        request_charged: None,
+    }))
+}
+
+pub(super) async fn put_acl(call: Call<PutObjectAclInput>) -> Answer<PutObjectAclOutput> {
+    let input = &call.input;
+    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    refuse_unmodelled(&[
+        (input.version_id.is_some(), "Versioning"),
+        (input.access_control_policy.is_some(), "An ACL other than the canned ones"),
+        (input.grant_full_control.is_some() || input.grant_read.is_some(), "Granting by header"),
+    ])?;
+    let acl = canned_acl(input.acl.as_ref())?.ok_or_else(|| {
+        Refusal::new(400, "MissingSecurityHeader", "Your request was missing a required header")
+    })?;
+    let object = call.existing(&bucket, &input.key)?;
+    call.require_object(&bucket, &input.key, &object, "s3:PutObjectAcl", Permission::WriteAcl)?;
+    if bucket.ownership() == Ownership::BucketOwnerEnforced && acl != CannedAcl::BucketOwnerFullControl {
+        return Err(Refusal::acl_not_supported());
+    }
+    // The object stays whose it is: only a write hands it over.
+    bucket.change(&input.key, |object| object.acl = acl)?;
+    Ok(S3Response::new(PutObjectAclOutput::default()))
+}
+
+impl<I> Call<I> {
+    /// Finds an object whose ACL is asked for, or says as much about its absence as AWS does.
+    fn existing(&self, bucket: &Bucket, key: &str) -> Result<Arc<Object>, Refusal> {
+        match bucket.object(key) {
+            Some(object) => Ok(object),
+            None => {
+                let context = Context::default().with("s3:prefix", key);
+                self.require(bucket, "s3:ListBucket", &bucket.arn(), context)?;
+                Err(Refusal::no_such_key())
+            }
+        }
+    }
+}
+
+impl View {
+    fn of(
+        object: Arc<Object>,
+        range: Option<Range>,
+        part: Option<i32>,
+        checksum_mode: Option<&ChecksumMode>,
+    ) -> Result<Self, Refusal> {
+        let whole = 0..object.content.size();
+        let (span, parts_count) = match (range, part) {
+            (None, None) => (whole.clone(), None),
+            (Some(_), Some(_)) => {
+                return Err(Refusal::invalid_request(
+                    "Cannot specify both Range header and partNumber query parameter",
+                ));
+            }
+            (Some(range), None) => (range.check(whole.end).map_err(|_| Refusal::invalid_range())?, None),
+            (None, Some(number)) => {
+                let (span, count) = part_span(&object, number)?;
+                (span, Some(count))
+            }
+        };
+        let partial = range.is_some() || part.is_some();
+        if range.is_some() && span.is_empty() {
+            return Err(Refusal::invalid_range());
+        }
+        let enabled = checksum_mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+        // The stored checksum is the whole object's; S3 does not send it beside other bytes.
+        let with_checksum = enabled && span == whole;
+        Ok(Self { object, span, partial, with_checksum, parts_count })
+    }
+
+    fn length(&self) -> u64 {
+        self.span.end - self.span.start
+    }
+
+    fn content_range(&self) -> Option<String> {
+        let Span { start, end } = self.span;
+        let whole = self.object.content.size();
+        (self.partial && start < end).then(|| format!("bytes {start}-{}/{whole}", end - 1))
+    }
+
+    fn content_type(&self) -> String {
+        self.object.attributes.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned())
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        Some(self.object.attributes.metadata.clone().into_iter().collect())
+    }
+
+    fn checksum(&self) -> Option<&Sum> {
+        self.object.checksum.as_ref().filter(|_| self.with_checksum)
+    }
+}
+
+fn part_span(object: &Object, number: i32) -> Result<(Span<u64>, i32), Refusal> {
+    let whole = [object.content.size()];
+    let sizes = if object.part_sizes.is_empty() { &whole } else { &*object.part_sizes };
+    let index = usize::try_from(number - 1).ok().filter(|index| *index < sizes.len());
+    let index = index.ok_or_else(|| {
+        Refusal::new(416, "InvalidPartNumber", "The requested partnumber is not satisfiable")
+    })?;
+    let start: u64 = sizes[..index].iter().sum();
+    let count = i32::try_from(sizes.len()).expect("at most 10,000 parts");
+    Ok((start..start + sizes[index], count))
+}
+
+fn grants(bucket: &Bucket, object: &Object) -> Vec<Grant> {
+    let object_owner = bucket.owner_of(object);
+    let mut grants = vec![grant_to(object_owner, Permission_::FULL_CONTROL)];
+    if bucket.ownership() == Ownership::BucketOwnerEnforced {
+        return grants;
+    }
+    let public = |uri: &str, permission| grant(Type::GROUP, None, Some(uri.to_owned()), permission);
+    match object.acl {
+        CannedAcl::BucketOwnerFullControl if object_owner != bucket.owner => {
+            grants.push(grant_to(bucket.owner, Permission_::FULL_CONTROL));
+        }
+        CannedAcl::BucketOwnerRead if object_owner != bucket.owner => {
+            grants.push(grant_to(bucket.owner, Permission_::READ));
+        }
+        CannedAcl::PublicRead => grants.push(public(ALL_USERS, Permission_::READ)),
+        CannedAcl::PublicReadWrite => {
+            grants.push(public(ALL_USERS, Permission_::READ));
+            grants.push(public(ALL_USERS, Permission_::WRITE));
+        }
+        CannedAcl::AuthenticatedRead => grants.push(public(AUTHENTICATED_USERS, Permission_::READ)),
+        _ => {}
+    }
+    grants
+}
+
+fn grant_to(account: AccountId, permission: &'static str) -> Grant {
+    grant(Type::CANONICAL_USER, Some(account.canonical_id()), None, permission)
+}
+
+fn grant(kind: &'static str, id: Option<String>, uri: Option<String>, permission: &'static str) -> Grant {
+    Grant {
+        grantee: Some(Grantee {
+            display_name: None,
+            email_address: None,
+            id,
+            type_: Type::from_static(kind),
+            uri,
+        }),
+        permission: Some(Permission_::from_static(permission)),
+    }
+}
+
+/// Every object is encrypted with a key of S3's own; nothing else is modelled.
+pub(super) fn encryption() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
+}
+
+const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
+const AUTHENTICATED_USERS: &str = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers";

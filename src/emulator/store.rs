@@ -1,0 +1,628 @@
+//! The things: buckets, objects and unfinished uploads.
+//!
+//! The store keeps what S3 keeps and upholds what does not depend on who asks: conditions
+//! on writes, the rules of completing an upload, who owns what. Permission was decided
+//! before anything here is called.
+//!
+//! Everything is in memory. An object is immutable and shared; a write replaces it, so a
+//! reader that has begun is never disturbed by a writer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::checksum::{Algorithm, Checksum, Coverage, Digests, multipart_checksum, multipart_etag};
+use super::content::Content;
+use super::identity::AccountId;
+use super::policy::Policy;
+use super::refusal::Refusal;
+
+/// All buckets of all accounts; their names are unique across accounts.
+#[derive(Debug, Default)]
+pub struct Store {
+    buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+}
+
+/// A bucket and what is in it.
+#[derive(Debug)]
+pub struct Bucket {
+    /// Its name; old ones may have capitals.
+    pub name: String,
+    /// The account that pays for it.
+    pub owner: AccountId,
+    /// Where it lives.
+    pub region: String,
+    /// When it was made.
+    pub created: SystemTime,
+    settings: RwLock<Settings>,
+    /// Guards objects and uploads together, so that a completion is one step.
+    contents: RwLock<Contents>,
+}
+
+/// Who owns what others write into a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// The bucket's owner, always; ACLs are switched off. The default of new buckets.
+    #[default]
+    BucketOwnerEnforced,
+    /// The bucket's owner if the writer hands it over by ACL, else the writer.
+    BucketOwnerPreferred,
+    /// The writer.
+    ObjectWriter,
+}
+
+/// The ACLs that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CannedAcl {
+    /// Nobody but the object's owner.
+    #[default]
+    Private,
+    /// Everybody may read.
+    PublicRead,
+    /// Everybody may read; writing means nothing for an object.
+    PublicReadWrite,
+    /// Every AWS account may read.
+    AuthenticatedRead,
+    /// Amazon EC2 may read bundles.
+    AwsExecRead,
+    /// The bucket's owner may read.
+    BucketOwnerRead,
+    /// The bucket's owner may do everything.
+    BucketOwnerFullControl,
+}
+
+/// What an ACL can permit on an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Its bytes and metadata.
+    Read,
+    /// Reading the ACL.
+    ReadAcl,
+    /// Writing the ACL.
+    WriteAcl,
+}
+
+/// An object as it was written.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// The account it belongs to; [`Bucket::owner_of`] says whether that counts.
+    pub owner: AccountId,
+    /// Its ACL.
+    pub acl: CannedAcl,
+    /// Its bytes.
+    pub content: Content,
+    /// Its ETag, without quotes.
+    pub etag: String,
+    /// When it was written, in whole seconds.
+    pub modified: SystemTime,
+    /// What the writer said about it.
+    pub attributes: Attributes,
+    /// Its checksum, if it has one.
+    pub checksum: Option<Checksum>,
+    /// The sizes of its parts if it was uploaded in parts.
+    pub part_sizes: Vec<u64>,
+}
+
+/// What a writer says about an object beside its bytes and its ACL.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Content-Encoding`, without the `aws-chunked` of the transfer.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Expires`, as a time.
+    pub expires: Option<SystemTime>,
+    /// The `x-amz-meta-` headers without that prefix.
+    pub metadata: BTreeMap<String, String>,
+    /// `x-amz-storage-class`; absent means `STANDARD`.
+    pub storage_class: Option<String>,
+}
+
+/// What must hold of a key for a write to take effect.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WriteCondition {
+    /// Nothing.
+    #[default]
+    None,
+    /// There is no object: `If-None-Match: *`.
+    MustNotExist,
+    /// There is an object: `If-Match: *`.
+    MustExist,
+    /// There is an object with this ETag: `If-Match`.
+    MustMatch(String),
+}
+
+/// A multipart upload that is neither completed nor aborted.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The key it will become.
+    pub key: String,
+    /// The account that began it.
+    pub writer: AccountId,
+    /// The ARN of who began it.
+    pub initiator: String,
+    /// The ACL of the request that began it, if it carried one.
+    pub acl: Option<CannedAcl>,
+    /// What the object will carry.
+    pub attributes: Attributes,
+    /// The checksum asked for when it was begun.
+    pub checksum: Option<(Algorithm, Coverage)>,
+    /// When it was begun.
+    pub initiated: SystemTime,
+    /// The parts by number.
+    pub parts: BTreeMap<u16, Part>,
+}
+
+/// A part of an upload.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its bytes.
+    pub content: Content,
+    /// Their digests.
+    pub digests: Digests,
+    /// When it arrived, in whole seconds.
+    pub modified: SystemTime,
+}
+
+/// A request to complete an upload.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The parts to use, in order.
+    pub parts: Vec<PartClaim>,
+    /// What must hold of the key.
+    pub condition: WriteCondition,
+    /// The checksum the client expects of the whole.
+    pub checksum: Option<(Algorithm, String)>,
+    /// The coverage the client expects that checksum to have.
+    pub coverage: Option<Coverage>,
+    /// The size the client expects of the whole.
+    pub size: Option<u64>,
+    /// The time of writing.
+    pub now: SystemTime,
+}
+
+/// What the client of a completion says about a part.
+#[derive(Debug, Clone)]
+pub struct PartClaim {
+    /// Its number.
+    pub number: u16,
+    /// Its ETag, without quotes.
+    pub etag: Option<String>,
+    /// Its checksum.
+    pub checksum: Option<(Algorithm, String)>,
+}
+
+/// A bucket to put into a store.
+#[derive(Debug, Clone)]
+pub struct BucketSpec {
+    name: String,
+    owner: AccountId,
+    region: String,
+    ownership: Ownership,
+    policy: Option<Arc<Policy>>,
+}
+
+#[derive(Debug, Default)]
+struct Settings {
+    ownership: Ownership,
+    policy: Option<Arc<Policy>>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    objects: BTreeMap<String, Arc<Object>>,
+    uploads: BTreeMap<String, Upload>,
+    uploads_begun: u64,
+}
+
+impl Store {
+    /// Adds an empty bucket, or replaces the one of that name.
+    pub fn add(&self, spec: BucketSpec, created: SystemTime) {
+        let bucket = Bucket {
+            name: spec.name.clone(),
+            owner: spec.owner,
+            region: spec.region,
+            created,
+            settings: RwLock::new(Settings { ownership: spec.ownership, policy: spec.policy }),
+            contents: RwLock::default(),
+        };
+        self.buckets.write().insert(spec.name, Arc::new(bucket));
+    }
+
+    /// Returns the bucket of this name.
+    pub fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
+        self.buckets.read().get(name).cloned()
+    }
+
+    /// Returns the buckets of an account in the order of their names.
+    pub fn buckets_of(&self, owner: AccountId) -> Vec<Arc<Bucket>> {
+        self.buckets.read().values().filter(|bucket| bucket.owner == owner).cloned().collect()
+    }
+}
+
+impl BucketSpec {
+    /// Returns a bucket as AWS makes them today: ACLs off, no policy, in us-east-1.
+    pub fn new(name: impl Into<String>, owner: AccountId) -> Self {
+        Self {
+            name: name.into(),
+            owner,
+            region: "us-east-1".to_owned(),
+            ownership: Ownership::default(),
+            policy: None,
+        }
+    }
+
+    /// Puts the bucket into another region.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// Sets who owns what others write.
+    pub fn ownership(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
+    }
+
+    /// Attaches a bucket policy.
+    ///
+    /// # Panics
+    ///
+    /// If the document is malformed; it is part of the program, not of its input.
+    pub fn policy(mut self, document: &Value) -> Self {
+        self.policy = Some(Arc::new(Policy::bucket(document).expect("the bucket policy is well-formed")));
+        self
+    }
+}
+
+impl Bucket {
+    /// Returns the ARN policies name the bucket by.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:s3:::{}", self.name)
+    }
+
+    /// Returns the ARN policies name an object by.
+    pub fn object_arn(&self, key: &str) -> String {
+        format!("arn:aws:s3:::{}/{key}", self.name)
+    }
+
+    /// Returns the bucket policy.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.settings.read().policy.clone()
+    }
+
+    /// Replaces the bucket policy, or takes it away.
+    pub fn set_policy(&self, policy: Option<Policy>) {
+        self.settings.write().policy = policy.map(Arc::new);
+    }
+
+    /// Returns who owns what others write.
+    pub fn ownership(&self) -> Ownership {
+        self.settings.read().ownership
+    }
+
+    /// Sets who owns what others write from now on.
+    pub fn set_ownership(&self, ownership: Ownership) {
+        self.settings.write().ownership = ownership;
+    }
+
+    /// Returns whose the object is for permissions: with ACLs switched off, always the bucket owner's.
+    pub fn owner_of(&self, object: &Object) -> AccountId {
+        match self.ownership() {
+            Ownership::BucketOwnerEnforced => self.owner,
+            _ => object.owner,
+        }
+    }
+
+    /// Returns who will own what `writer` writes with this ACL, or refuses an ACL that is switched off.
+    pub fn owner_for(&self, writer: AccountId, acl: Option<CannedAcl>) -> Result<AccountId, Refusal> {
+        match (self.ownership(), acl) {
+            (Ownership::BucketOwnerEnforced, None | Some(CannedAcl::BucketOwnerFullControl)) => {
+                Ok(self.owner)
+            }
+            (Ownership::BucketOwnerEnforced, Some(_)) => Err(Refusal::acl_not_supported()),
+            (Ownership::BucketOwnerPreferred, Some(CannedAcl::BucketOwnerFullControl)) => Ok(self.owner),
+            _ => Ok(writer),
+        }
+    }
+
+    /// Whether the object's ACL gives an account (or, without one, the public) this permission.
+    pub fn acl_allows(&self, object: &Object, account: Option<AccountId>, permission: Permission) -> bool {
+        if self.ownership() == Ownership::BucketOwnerEnforced {
+            return false;
+        }
+        let is_bucket_owner = account == Some(self.owner);
+        match (object.acl, permission) {
+            (CannedAcl::BucketOwnerFullControl, _) => is_bucket_owner,
+            (CannedAcl::BucketOwnerRead, Permission::Read) => is_bucket_owner,
+            (CannedAcl::PublicRead | CannedAcl::PublicReadWrite, Permission::Read) => true,
+            (CannedAcl::AuthenticatedRead, Permission::Read) => account.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Returns the object under a key.
+    pub fn object(&self, key: &str) -> Option<Arc<Object>> {
+        self.contents.read().objects.get(key).cloned()
+    }
+
+    /// Returns the keys and objects behind `after` that start with `prefix`, in order, up to `count`.
+    pub fn objects_after(
+        &self,
+        after: Option<&str>,
+        prefix: &str,
+        count: usize,
+    ) -> Vec<(String, Arc<Object>)> {
+        use std::ops::Bound;
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let contents = self.contents.read();
+        let behind = contents.objects.range::<str, _>((start, Bound::Unbounded));
+        behind
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(count)
+            .map(|(key, object)| (key.clone(), object.clone()))
+            .collect()
+    }
+
+    /// Returns all keys in order.
+    pub fn keys(&self) -> Vec<String> {
+        self.contents.read().objects.keys().cloned().collect()
+    }
+
+    /// Stores an object if the condition holds.
+    pub fn put(&self, key: &str, object: Object, condition: &WriteCondition) -> Result<Arc<Object>, Refusal> {
+        self.contents.write().put(key, object, condition)
+    }
+
+    /// Changes an object in place, as `PutObjectAcl` does.
+    pub fn change(&self, key: &str, change: impl FnOnce(&mut Object)) -> Result<(), Refusal> {
+        let mut contents = self.contents.write();
+        let object = contents.objects.get_mut(key).ok_or_else(Refusal::no_such_key)?;
+        change(Arc::make_mut(object));
+        Ok(())
+    }
+
+    /// Removes an object if the condition holds; removing nothing succeeds.
+    pub fn delete(&self, key: &str, condition: &WriteCondition) -> Result<(), Refusal> {
+        let mut contents = self.contents.write();
+        condition.check(contents.objects.get(key).map(|object| object.etag.as_str()))?;
+        contents.objects.remove(key);
+        Ok(())
+    }
+
+    /// Begins an upload and returns its id.
+    pub fn begin_upload(&self, upload: Upload) -> String {
+        let mut contents = self.contents.write();
+        contents.uploads_begun += 1;
+        // Ids sort in the order of beginning, which is the order ListMultipartUploads promises.
+        let id = format!("{:08}{:016x}", contents.uploads_begun, fastrand::u64(..));
+        contents.uploads.insert(id.clone(), upload);
+        id
+    }
+
+    /// Returns an upload as it is now.
+    pub fn upload(&self, id: &str, key: &str) -> Result<Upload, Refusal> {
+        self.contents.read().upload(id, key).cloned()
+    }
+
+    /// Returns all unfinished uploads with their ids, ordered by key and then by age.
+    pub fn uploads(&self) -> Vec<(String, Upload)> {
+        let contents = self.contents.read();
+        let mut uploads: Vec<_> =
+            contents.uploads.iter().map(|(id, upload)| (id.clone(), upload.clone())).collect();
+        uploads.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
+        uploads
+    }
+
+    /// Adds a part, or replaces the one of that number.
+    pub fn put_part(&self, id: &str, key: &str, number: u16, part: Part) -> Result<(), Refusal> {
+        let mut contents = self.contents.write();
+        contents.upload(id, key)?;
+        if let Some(upload) = contents.uploads.get_mut(id) {
+            upload.parts.insert(number, part);
+        }
+        Ok(())
+    }
+
+    /// Forgets an upload and its parts.
+    pub fn abort_upload(&self, id: &str, key: &str) -> Result<(), Refusal> {
+        let mut contents = self.contents.write();
+        contents.upload(id, key)?;
+        contents.uploads.remove(id);
+        Ok(())
+    }
+
+    /// Makes an upload visible as an object. A refusal leaves the upload as it was.
+    pub fn complete_upload(
+        &self,
+        id: &str,
+        key: &str,
+        completion: &Completion,
+    ) -> Result<Arc<Object>, Refusal> {
+        let mut contents = self.contents.write();
+        let upload = contents.upload(id, key)?;
+        let object = completion.assemble(upload, self)?;
+        let object = contents.put(key, object, &completion.condition)?;
+        contents.uploads.remove(id);
+        Ok(object)
+    }
+}
+
+impl Contents {
+    fn upload(&self, id: &str, key: &str) -> Result<&Upload, Refusal> {
+        self.uploads.get(id).filter(|upload| upload.key == key).ok_or_else(Refusal::no_such_upload)
+    }
+
+    fn put(&mut self, key: &str, object: Object, condition: &WriteCondition) -> Result<Arc<Object>, Refusal> {
+        condition.check(self.objects.get(key).map(|object| object.etag.as_str()))?;
+        let object = Arc::new(object);
+        self.objects.insert(key.to_owned(), object.clone());
+        Ok(object)
+    }
+}
+
+impl WriteCondition {
+    /// Holds the condition against the ETag of what is there, if anything is.
+    pub fn check(&self, etag: Option<&str>) -> Result<(), Refusal> {
+        match (self, etag) {
+            (Self::None, _) | (Self::MustNotExist, None) | (Self::MustExist, Some(_)) => Ok(()),
+            (Self::MustMatch(wanted), Some(etag)) if wanted == etag => Ok(()),
+            // S3 tells a lost race from a wrong name: nothing there to match is 404, not 412.
+            (Self::MustMatch(_) | Self::MustExist, None) => Err(Refusal::no_such_key()),
+            (Self::MustNotExist | Self::MustMatch(_), Some(_)) => Err(Refusal::precondition_failed()),
+        }
+    }
+}
+
+impl Completion {
+    fn assemble(&self, upload: &Upload, bucket: &Bucket) -> Result<Object, Refusal> {
+        let parts = self.pick(upload)?;
+        let digests: Vec<_> = parts.iter().map(|part| (&part.digests, part.content.size())).collect();
+        let content = Content::concat(parts.iter().map(|part| &part.content));
+        if self.size.is_some_and(|size| size != content.size()) {
+            return Err(Refusal::invalid_request(
+                "The provided 'x-amz-mp-object-size' header does not match what was computed.",
+            ));
+        }
+        let same_algorithm =
+            parts.windows(2).all(|pair| pair[0].digests.algorithm == pair[1].digests.algorithm);
+        let coverage = match upload.checksum {
+            Some((_, coverage)) => coverage,
+            None => parts[0].digests.algorithm.coverage_default(),
+        };
+        let checksum = same_algorithm.then(|| multipart_checksum(&digests, coverage));
+        self.verify(checksum.as_ref())?;
+        Ok(Object {
+            owner: bucket.owner_for(upload.writer, upload.acl)?,
+            acl: upload.acl.unwrap_or_default(),
+            etag: multipart_etag(parts.iter().map(|part| &part.digests)),
+            modified: self.now,
+            attributes: upload.attributes.clone(),
+            checksum,
+            part_sizes: parts.iter().map(|part| part.content.size()).collect(),
+            content,
+        })
+    }
+
+    /// The parts that the client lists, each as it claims it to be.
+    fn pick<'a>(&self, upload: &'a Upload) -> Result<Vec<&'a Part>, Refusal> {
+        let rising = self.parts.windows(2).all(|pair| pair[0].number < pair[1].number);
+        match &*self.parts {
+            [] => return Err(Refusal::malformed_xml()),
+            _ if !rising => return Err(Refusal::new(400, "InvalidPartOrder", PARTS_OUT_OF_ORDER)),
+            _ => {}
+        }
+        let parts = self.parts.iter().map(|claim| claim.find(upload)).collect::<Result<Vec<_>, _>>()?;
+        let all_but_last = &parts[..parts.len() - 1];
+        if all_but_last.iter().any(|part| part.content.size() < PART_BYTES_MIN) {
+            return Err(Refusal::new(400, "EntityTooSmall", PART_TOO_SMALL));
+        }
+        Ok(parts)
+    }
+
+    fn verify(&self, checksum: Option<&Checksum>) -> Result<(), Refusal> {
+        let Some((algorithm, value)) = &self.checksum else { return Ok(()) };
+        if self.coverage.is_some_and(|wanted| checksum.is_some_and(|checksum| checksum.coverage != wanted)) {
+            return Err(Refusal::invalid_request("Checksum Type mismatch occurred."));
+        }
+        // The number of parts may be left out of a composite value.
+        let same = |checksum: &Checksum| {
+            checksum.algorithm == *algorithm && checksum.value.split('-').next() == value.split('-').next()
+        };
+        match checksum {
+            Some(checksum) if same(checksum) => Ok(()),
+            _ => Err(Refusal::bad_digest(algorithm.name())),
+        }
+    }
+}
+
+impl PartClaim {
+    fn find<'a>(&self, upload: &'a Upload) -> Result<&'a Part, Refusal> {
+        let invalid = || Refusal::new(400, "InvalidPart", INVALID_PART);
+        let part = upload.parts.get(&self.number).ok_or_else(invalid)?;
+        if self.etag.as_ref().is_some_and(|etag| *etag != part.digests.etag()) {
+            return Err(invalid());
+        }
+        match (&self.checksum, upload.checksum) {
+            (Some((algorithm, value)), _)
+                if *algorithm != part.digests.algorithm || *value != part.digests.checksum().value =>
+            {
+                Err(invalid())
+            }
+            (None, Some((algorithm, Coverage::Composite))) => Err(Refusal::invalid_request(format!(
+                "The upload was created using a {} checksum. The complete request must include the checksum \
+                 for each part. It was missing for part {} in the request.",
+                algorithm.name().to_ascii_lowercase(),
+                self.number,
+            ))),
+            _ => Ok(part),
+        }
+    }
+}
+
+impl Ownership {
+    /// Returns the name S3 uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BucketOwnerEnforced => "BucketOwnerEnforced",
+            Self::BucketOwnerPreferred => "BucketOwnerPreferred",
+            Self::ObjectWriter => "ObjectWriter",
+        }
+    }
+
+    /// Returns the mode of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::BucketOwnerEnforced, Self::BucketOwnerPreferred, Self::ObjectWriter];
+        all.into_iter().find(|ownership| ownership.name() == name)
+    }
+}
+
+impl CannedAcl {
+    /// Returns the name S3 uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::PublicRead => "public-read",
+            Self::PublicReadWrite => "public-read-write",
+            Self::AuthenticatedRead => "authenticated-read",
+            Self::AwsExecRead => "aws-exec-read",
+            Self::BucketOwnerRead => "bucket-owner-read",
+            Self::BucketOwnerFullControl => "bucket-owner-full-control",
+        }
+    }
+
+    /// Returns the ACL of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [
+            Self::Private,
+            Self::PublicRead,
+            Self::PublicReadWrite,
+            Self::AuthenticatedRead,
+            Self::AwsExecRead,
+            Self::BucketOwnerRead,
+            Self::BucketOwnerFullControl,
+        ];
+        all.into_iter().find(|acl| acl.name() == name)
+    }
+}
+
+/// The least a part may weigh, unless it is the last.
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+
+const PARTS_OUT_OF_ORDER: &str =
+    "The list of parts was not in ascending order. Parts must be ordered by part number.";
+const PART_TOO_SMALL: &str = "Your proposed upload is smaller than the minimum allowed size";
+const INVALID_PART: &str = "One or more of the specified parts could not be found.  The part may not have been \
+                            uploaded, or the specified entity tag may not match the part's entity tag.";

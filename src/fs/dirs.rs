@@ -1,0 +1,373 @@
+//! Names and directories.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attr::{AttributeChange, Attributes, FileKind};
+use super::files::noted;
+use super::handle::{DirectoryHandle, HandleId, OpenFile};
+use super::{Filesystem, removed};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::name::FileName;
+use crate::namespace::{
+    Directory, DirectoryEntry, Entry, Ino, Lookup, Node, Place, Species, described, number,
+};
+use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata};
+
+/// Attributes, and how long they may be believed.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// What `stat` shows.
+    pub attributes: Attributes,
+    /// For how long.
+    pub valid_for: Duration,
+}
+
+/// What a lookup came to.
+#[derive(Debug, Clone, Copy)]
+pub enum Found {
+    /// The name exists; the kernel has been promised its inode.
+    Present(Shown),
+    /// It does not, which may be believed for so long.
+    Absent(Duration),
+}
+
+/// One entry of a directory as `readdir` shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The number it has, or will have when it is looked up.
+    pub ino: Ino,
+    /// The position after it, to go on from.
+    pub next: u64,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl Filesystem {
+    /// Looks a name up from memory alone.
+    pub fn try_lookup(&self, parent: Ino, name: &FileName) -> Option<Result<Found>> {
+        let lookup = self.namespace().try_lookup(parent, name)?;
+        Some(lookup.map(|lookup| self.found(lookup)))
+    }
+
+    /// Looks a name up and promises the kernel its inode.
+    ///
+    /// # Errors
+    /// Those of S3; absence is no error.
+    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Found> {
+        let lookup = self.namespace().lookup(parent, name).await?;
+        Ok(self.found(lookup))
+    }
+
+    /// The kernel gives back lookups.
+    pub fn forget(&self, ino: Ino, lookups: u64) {
+        if self.namespace().forget(ino, lookups) {
+            self.pages.lock().remove(&ino);
+        }
+    }
+
+    /// What `stat` shows, from memory alone.
+    pub fn try_attributes(&self, ino: Ino) -> Option<Result<Shown>> {
+        if let Some(file) = self.open_file(ino) {
+            return Some(Ok(shown_open(&file)));
+        }
+        let entry = self.namespace().try_node(ino)?;
+        Some(entry.map(|entry| self.shown(&entry)))
+    }
+
+    /// What `stat` shows.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] when the file is gone by now.
+    pub async fn attributes(&self, ino: Ino) -> Result<Shown> {
+        if let Some(shown) = self.try_attributes(ino) {
+            return shown;
+        }
+        let entry = self.namespace().node(ino).await?;
+        Ok(self.shown(&entry))
+    }
+
+    /// Changes mode, owner or times.
+    ///
+    /// With a write session open they travel with its commit; else the object is copied onto
+    /// itself inside S3, which is how metadata is changed there.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when somebody replaced the object meanwhile.
+    pub async fn change_attributes(&self, ino: Ino, change: AttributeChange) -> Result<Shown> {
+        if let Some(file) = self.open_file(ino) {
+            return self.change_open(&file, &change).await;
+        }
+        let entry = self.namespace().node(ino).await?;
+        let mut attributes = self.shown(&entry).attributes;
+        attributes.apply(&change, clock::now());
+        match entry.node {
+            // Nothing in S3 describes it; `chmod` of a mount point is lived with, as on NFS.
+            Node::Top => Ok(self.shown(&entry)),
+            Node::Directory(marker) => {
+                let place = self.namespace().place(ino)?;
+                let new = new_object(marker.as_ref(), &attributes);
+                let meta = self.namespace().describe_directory_as(&place, &new).await?;
+                Ok(self.shown(&Entry { node: Node::Directory(Some(meta)), ..entry }))
+            }
+            Node::File(meta) => {
+                let place = self.namespace().place(ino)?;
+                let meta = self.describe_file(&place, &meta, &attributes).await?;
+                Ok(self.shown(&Entry { node: Node::File(meta), ..entry }))
+            }
+            Node::Uncommitted => Err(removed()),
+        }
+    }
+
+    async fn change_open(&self, file: &Arc<OpenFile>, change: &AttributeChange) -> Result<Shown> {
+        let (place, committed, attributes) = {
+            let mut state = file.state();
+            state.attributes.apply(change, clock::now());
+            if let Some(session) = &state.session {
+                // It travels with the commit.
+                session.set_metadata(noted(session, &state.attributes));
+                drop(state);
+                return Ok(shown_open(file));
+            }
+            (state.place.clone(), state.committed.clone(), state.attributes)
+        };
+        if let (Some(place), Some(meta)) = (place, committed) {
+            let meta = self.describe_file(&place, &meta, &attributes).await?;
+            self.adopt_version(file, meta);
+        }
+        Ok(shown_open(file))
+    }
+
+    /// Copies an object onto itself with other metadata.
+    async fn describe_file(
+        &self,
+        place: &Place,
+        meta: &ObjectMeta,
+        attributes: &Attributes,
+    ) -> Result<ObjectMeta> {
+        self.namespace().ensure_writable(place.folder.bucket)?;
+        let meta = match &meta.details {
+            Some(_) => meta.clone(),
+            None => self.namespace().current_file(place).await?,
+        };
+        let new = new_object(Some(&meta), attributes);
+        let gateway = self.namespace().gateway(place.folder.bucket);
+        let key = super::target_key(place)?;
+        // The source's condition guards the target too, as they are one object.
+        let etag = gateway.copy(gateway, &key, &meta, &key, Some(&new), &Precondition::Whatever).await?;
+        let meta = described(etag, meta.size, &new);
+        self.namespace().committed(place, meta.clone());
+        Ok(meta)
+    }
+
+    /// Begins to read a directory.
+    ///
+    /// # Errors
+    /// [`Kind::NotDirectory`].
+    pub fn open_directory(&self, ino: Ino) -> Result<HandleId> {
+        let directory = self.namespace().directory(ino)?;
+        let stream = tokio::sync::Mutex::new(self.namespace().read_directory(&directory));
+        Ok(self.handles.add_directory(DirectoryHandle { ino, directory, stream }))
+    }
+
+    /// Reads a directory from a position on: at least one entry unless it ends there.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] without the right to list.
+    pub async fn read_directory(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
+        let handle = self.handles.directory(handle)?;
+        let dots = [(".", handle.ino), ("..", self.namespace().parent(handle.ino).unwrap_or(Ino::ROOT))];
+        let mut entries: Vec<Listed> = (1..)
+            .zip(dots)
+            .skip(usize::try_from(from).unwrap_or(usize::MAX))
+            .map(|(next, (name, ino))| Listed { ino, next, kind: FileKind::Directory, name: name.to_owned() })
+            .collect();
+        let mut stream = handle.stream.lock().await;
+        let at = usize::try_from(from.saturating_sub(DOTS)).unwrap_or(usize::MAX);
+        if stream.entry(self.namespace(), at).await?.is_some() {
+            let ready = stream.ready(at).iter().take(ENTRIES_PER_READ);
+            let positions = (at as u64 + DOTS + 1)..;
+            entries.extend(positions.zip(ready).map(|(next, entry)| self.listed(handle.ino, entry, next)));
+        }
+        Ok(entries)
+    }
+
+    /// Reads a directory as [`read_directory`](Self::read_directory) does and describes what it
+    /// returns, all at once, so that the lookups that follow are answered from memory.
+    ///
+    /// # Errors
+    /// As `read_directory`.
+    pub async fn read_directory_described(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
+        let mut entries = self.read_directory(handle, from).await?;
+        entries.truncate(ENTRIES_PER_DESCRIBED_READ);
+        if let Directory::In(folder) = &self.handles.directory(handle)?.directory {
+            let names = entries.iter().filter_map(|entry| FileName::parse(&entry.name).ok()).collect();
+            self.namespace().describe(folder, names).await;
+        }
+        Ok(entries)
+    }
+
+    /// The kernel is done with a directory.
+    pub fn close_directory(&self, handle: HandleId) {
+        self.handles.remove_directory(handle);
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`].
+    pub async fn make_directory(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Result<Shown> {
+        let place = self.place_in(parent, name)?;
+        let attributes = Attributes::of_new(Ino::ROOT, FileKind::Directory, mode, owner);
+        let new = new_object(None, &attributes);
+        let new = NewObject { content_type: Some(DIRECTORY_TYPE.to_owned()), ..new };
+        let entry = self.namespace().make_directory(parent, &place, &new).await?;
+        Ok(self.shown(&entry))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// [`Kind::NotEmpty`].
+    pub async fn remove_directory(&self, parent: Ino, name: &FileName) -> Result<()> {
+        let place = self.place_in(parent, name)?;
+        self.namespace().remove_directory(parent, &place).await
+    }
+
+    /// Makes a symbolic link: an object whose mode says so and whose content is the target.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`].
+    pub async fn make_symlink(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        target: &str,
+        owner: (u32, u32),
+    ) -> Result<Shown> {
+        let place = self.place_in(parent, name)?;
+        self.namespace().ensure_writable(place.folder.bucket)?;
+        let attributes = Attributes::of_new(Ino::ROOT, FileKind::Symlink, 0o777, owner);
+        let new = new_object(None, &attributes);
+        let gateway = self.namespace().gateway(place.folder.bucket);
+        let body = Body::from(bytes::Bytes::copy_from_slice(target.as_bytes()));
+        let put = gateway.put(&super::target_key(&place)?, body, &new, &Precondition::MustNotExist).await;
+        let etag = match put {
+            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
+                self.namespace().drop_answer(&place);
+                return Err(Error::new(Kind::Exists, format!("{name} exists")));
+            }
+            put => put?,
+        };
+        self.namespace().committed(&place, described(etag, target.len() as u64, &new));
+        match self.lookup(parent, name).await? {
+            Found::Present(shown) => Ok(shown),
+            Found::Absent(_) => Err(removed()),
+        }
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidArgument`] for anything else, and for a target longer than Linux allows.
+    pub async fn read_symlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        let shown = self.attributes(ino).await?;
+        if shown.attributes.kind != FileKind::Symlink || shown.attributes.size > TARGET_BYTES_MAX {
+            return Err(Error::new(Kind::InvalidArgument, "not a symbolic link"));
+        }
+        let place = self.namespace().place(ino)?;
+        let mut body =
+            self.namespace().gateway(place.folder.bucket).get_whole(&super::target_key(&place)?).await?;
+        let mut target = Vec::new();
+        while let Some(chunk) = body.next().await {
+            target.extend_from_slice(&chunk?);
+        }
+        Ok(target)
+    }
+
+    fn found(&self, lookup: Lookup) -> Found {
+        match lookup {
+            Lookup::Found(entry) => Found::Present(self.shown(&entry)),
+            Lookup::Absent(valid_for) => Found::Absent(valid_for),
+        }
+    }
+
+    /// What an entry shows as; what is open here shows as its writers left it.
+    pub(super) fn shown(&self, entry: &Entry) -> Shown {
+        if let Some(file) = self.open_file(entry.ino) {
+            return shown_open(&file);
+        }
+        let defaults = &self.parts.defaults;
+        let attributes = match &entry.node {
+            Node::Top => Attributes::of_directory(entry.ino, None, defaults),
+            Node::Directory(marker) => Attributes::of_directory(entry.ino, marker.as_ref(), defaults),
+            Node::File(meta) => Attributes::of_file(entry.ino, meta, defaults),
+            // Its last handle is being closed at this very moment.
+            Node::Uncommitted => Attributes::of_new(
+                entry.ino,
+                FileKind::Regular,
+                defaults.file_mode,
+                (defaults.uid, defaults.gid),
+            ),
+        };
+        Shown { attributes, valid_for: entry.valid_for }
+    }
+
+    fn listed(&self, parent: Ino, entry: &DirectoryEntry, next: u64) -> Listed {
+        let known = self.namespace().known_inode(parent, &entry.name);
+        Listed {
+            ino: known.unwrap_or_else(|| number(parent, &entry.name, entry.species)),
+            next,
+            kind: match entry.species {
+                Species::Directory => FileKind::Directory,
+                Species::File => FileKind::Regular,
+            },
+            name: entry.name.as_str().to_owned(),
+        }
+    }
+}
+
+/// What `stat` shows of a file that is open: what its writers made of it so far.
+pub(super) fn shown_open(file: &OpenFile) -> Shown {
+    let state = file.state();
+    let size = state.session.as_ref().map(|session| session.size());
+    let attributes = Attributes { size: size.unwrap_or(state.attributes.size), ..state.attributes };
+    // The kernel follows its own writes; it need not believe anything for long.
+    Shown { attributes, valid_for: OPEN_VALID }
+}
+
+/// An object's description with other attributes; all else that was noted stays.
+pub(super) fn new_object(meta: Option<&ObjectMeta>, attributes: &Attributes) -> NewObject {
+    let details = meta.and_then(|meta| meta.details.as_deref());
+    let mut user: UserMetadata = details.map(|details| details.user.clone()).unwrap_or_default();
+    attributes.note(&mut user);
+    NewObject { user, content_type: details.and_then(|details| details.content_type.clone()) }
+}
+
+/// `.` and `..` come first.
+const DOTS: u64 = 2;
+
+/// More than the kernel's buffer for one `readdir` takes.
+const ENTRIES_PER_READ: usize = 4096;
+
+/// What the kernel's buffer for one `readdirplus` takes, give or take: describing more would
+/// ask S3 about names that nobody may want to know of.
+const ENTRIES_PER_DESCRIBED_READ: usize = 128;
+
+/// How long the kernel may believe the attributes of a file that is open here.
+const OPEN_VALID: Duration = Duration::from_secs(1);
+
+/// `PATH_MAX` of Linux.
+const TARGET_BYTES_MAX: u64 = 4096;
+
+/// The media type that s3fs and others give markers.
+const DIRECTORY_TYPE: &str = "application/x-directory";

@@ -1,0 +1,471 @@
+//! Files: opening, bytes in both directions, and the close that makes them visible.
+//!
+//! `flush` commits, because FLUSH is what the kernel shows to close(2); errors of RELEASE are shown
+//! to nobody. It may come several times (dup, fork), and before the first write: a shell that
+//! redirects closes the descriptor it opened before the command has written anything. So a flush
+//! of a file that nobody wrote to is free and final for nothing, and an empty new file is made by
+//! the release. Only what was created with O_EXCL is claimed at its first flush: a lock file that
+//! somebody else had first must fail where its maker looks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::attr::{AttributeChange, Attributes, FileKind};
+use super::dirs::{Shown, new_object};
+use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState};
+use super::{Filesystem, removed, target_key};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::name::FileName;
+use crate::namespace::{Ino, Place};
+use crate::read::{ReadBytes, Reader};
+use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
+use crate::write::{Base, Occasion, Session, Target};
+
+/// How a file is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// What the handle may do.
+    pub access: Access,
+    /// Its content is to be replaced from nothing (O_TRUNC).
+    pub truncate: bool,
+    /// It must not have existed (O_EXCL).
+    pub exclusive: bool,
+}
+
+/// A file that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    /// The handle.
+    pub handle: HandleId,
+    /// Whether the pages that the kernel has of it are still those of this version.
+    pub keep_pages: bool,
+}
+
+impl Filesystem {
+    /// Opens a file at its current version.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::IsDirectory`], [`Kind::ReadOnly`].
+    pub async fn open(&self, ino: Ino, options: OpenOptions) -> Result<Opened> {
+        let file = match self.open_file(ino) {
+            Some(file) => self.refreshed(file).await?,
+            None => self.opened(ino).await?,
+        };
+        if options.access.write {
+            self.begin_session(&file, options.truncate)?;
+        }
+        let keep_pages = self.keep_pages(&file);
+        Ok(Opened { handle: self.add_handle(&file, options.access), keep_pages })
+    }
+
+    /// Makes a file and opens it. S3 hears of it at its first commit, and guards its name then.
+    ///
+    /// # Errors
+    /// [`Kind::ReadOnly`], [`Kind::NotPermitted`] beside the buckets.
+    pub fn create(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        mode: u32,
+        owner: (u32, u32),
+        options: OpenOptions,
+    ) -> Result<(Shown, Opened)> {
+        let place = self.place_in(parent, name)?;
+        self.namespace().ensure_writable(place.folder.bucket)?;
+        let key = target_key(&place)?;
+        let base = if options.truncate && !options.exclusive { Base::Replace } else { Base::New };
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let attributes = Attributes::of_new(Ino::ROOT, FileKind::Regular, mode, owner);
+        let object = NewObject { content_type: media_type(name), ..new_object(None, &attributes) };
+        let session = self.parts.sessions.begin(Target { gateway, key, object }, base);
+        let ino = self.namespace().created(parent, &place);
+        let attributes = Attributes { ino, ..attributes };
+        let state = OpenState {
+            place: Some(place),
+            committed: None,
+            attributes,
+            session: Some(session),
+            writers: 0,
+            handles: 0,
+            claims_name: options.exclusive,
+        };
+        let file = OpenFile::new(ino, state);
+        self.open_files.lock().insert(ino, Arc::clone(&file));
+        let handle = self.add_handle(&file, options.access);
+        Ok((super::dirs::shown_open(&file), Opened { handle, keep_pages: false }))
+    }
+
+    /// Reads without waiting, where the bytes have arrived already.
+    pub fn try_read(&self, handle: HandleId, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
+        let handle = self.handles.file(handle).ok()?;
+        if handle.file.session().is_some() {
+            return None;
+        }
+        let reader = handle.reader.lock().clone()?;
+        let current = {
+            let state = handle.file.state();
+            state.committed.as_ref().is_some_and(|meta| meta.etag == *reader.version())
+        };
+        if current { reader.try_read(offset, size) } else { None }
+    }
+
+    /// Reads `size` bytes, fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when somebody replaced the object since it was opened.
+    pub async fn read(&self, handle: HandleId, offset: u64, size: u32) -> Result<ReadBytes> {
+        let handle = self.handles.file(handle)?;
+        if !handle.access.read {
+            return Err(Error::new(Kind::BadHandle, "not opened for reading"));
+        }
+        match handle.file.session() {
+            Some(session) => Ok(session.read(offset, u64::from(size)).await?.into()),
+            None => match self.reader(&handle)? {
+                Some(reader) => reader.read(offset, size).await,
+                None => Ok(ReadBytes::default()),
+            },
+        }
+    }
+
+    /// Writes. The bytes are staged when this returns, so writes apply in the order of the calls;
+    /// the future waits for room for more, which is how a writer is slowed down to the network.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`], [`Kind::TooLarge`]; and whatever made an earlier commit fail for good.
+    pub fn write(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let staged = self.writable(handle).map(|(file, session)| {
+            let staged = session.write(offset, bytes);
+            let now = clock::now();
+            let mut state = file.state();
+            (state.attributes.mtime, state.attributes.ctime) = (now, now);
+            staged
+        });
+        async move { staged?.await }
+    }
+
+    /// Makes what was written visible in S3: close(2) waits for this and returns its error.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] and [`Kind::Exists`] for a lost race, [`Kind::Denied`], [`Kind::Io`]; the
+    /// bytes are set aside then, and the error says where.
+    pub async fn flush(&self, handle: HandleId) -> Result<()> {
+        let handle = self.handles.file(handle)?;
+        if !handle.access.write {
+            return Ok(());
+        }
+        self.commit_changes(&handle.file, Occasion::Flush).await
+    }
+
+    /// As [`flush`](Self::flush), and makes an empty new file too.
+    ///
+    /// # Errors
+    /// As `flush`.
+    pub async fn sync(&self, handle: HandleId) -> Result<()> {
+        let handle = self.handles.file(handle)?;
+        self.commit_changes(&handle.file, Occasion::Sync).await
+    }
+
+    /// The kernel is done with a handle. The last writer's leaving ends the session.
+    ///
+    /// # Errors
+    /// Of a commit that had to be made here; nobody but the log hears of them.
+    pub async fn release(&self, handle: HandleId) -> Result<()> {
+        let Some(handle) = self.handles.remove_file(handle) else { return Ok(()) };
+        let last_writer = {
+            let mut state = handle.file.state();
+            state.handles -= 1;
+            state.writers -= u32::from(handle.access.write);
+            handle.access.write && state.writers == 0
+        };
+        let outcome = match last_writer {
+            // Pages of a mapping are written after the flush; and an empty file is made here.
+            true => self.end_session(&handle.file).await,
+            false => Ok(()),
+        };
+        self.drop_if_unused(&handle.file);
+        outcome
+    }
+
+    /// Cuts a file, or makes it longer with zeros.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), [`write`](Self::write) and [`flush`](Self::flush): of a file that
+    /// nobody has open for writing the change is in S3 when this returns.
+    pub async fn truncate(&self, ino: Ino, size: u64) -> Result<Shown> {
+        let options = OpenOptions {
+            access: Access { read: false, write: true },
+            truncate: size == 0,
+            exclusive: false,
+        };
+        let opened = self.open(ino, options).await?;
+        let handle = self.handles.file(opened.handle)?;
+        let alone = handle.file.state().writers == 1;
+        let (file, session) = self.writable(opened.handle)?;
+        let outcome = async {
+            session.truncate(size)?;
+            let now = clock::now();
+            file.state().attributes.apply(&AttributeChange { mtime: Some(now), ..Default::default() }, now);
+            if alone { self.commit_changes(&file, Occasion::Sync).await } else { Ok(()) }
+        };
+        let outcome = outcome.await;
+        self.release(opened.handle).await?;
+        outcome?;
+        self.attributes(ino).await
+    }
+
+    // ---- what is shared by the handles of a file ----
+
+    /// The shared state of a file that nobody had open.
+    async fn opened(&self, ino: Ino) -> Result<Arc<OpenFile>> {
+        let place = self.namespace().place(ino)?;
+        let meta = self.namespace().current_file(&place).await?;
+        let state = OpenState {
+            attributes: Attributes::of_file(ino, &meta, &self.parts.defaults),
+            place: Some(place),
+            committed: Some(meta),
+            session: None,
+            writers: 0,
+            handles: 0,
+            claims_name: false,
+        };
+        // Somebody else may have been quicker; there is one state per file.
+        Ok(Arc::clone(self.open_files.lock().entry(ino).or_insert_with(|| OpenFile::new(ino, state))))
+    }
+
+    /// The shared state of an open file, at its current version unless it is being written here.
+    async fn refreshed(&self, file: Arc<OpenFile>) -> Result<Arc<OpenFile>> {
+        let (writing, place) = {
+            let state = file.state();
+            (state.session.is_some(), state.place.clone())
+        };
+        if let (false, Some(place)) = (writing, place) {
+            let meta = self.namespace().current_file(&place).await?;
+            let mut state = file.state();
+            if state.session.is_none() {
+                state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
+                state.committed = Some(meta);
+            }
+        }
+        Ok(file)
+    }
+
+    fn begin_session(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
+        let mut state = file.state();
+        if state.session.is_some() {
+            return Ok(());
+        }
+        let place = state.place.clone().ok_or_else(removed)?;
+        self.namespace().ensure_writable(place.folder.bucket)?;
+        let base = match &state.committed {
+            Some(_) | None if truncate => Base::Replace,
+            Some(meta) => Base::Existing(meta.clone()),
+            None => Base::New,
+        };
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let object = new_object(state.committed.as_ref(), &state.attributes);
+        let target = Target { gateway, key: target_key(&place)?, object };
+        state.session = Some(self.parts.sessions.begin(target, base));
+        Ok(())
+    }
+
+    fn add_handle(&self, file: &Arc<OpenFile>, access: Access) -> HandleId {
+        let mut state = file.state();
+        state.handles += 1;
+        state.writers += u32::from(access.write);
+        drop(state);
+        // A release of the last handle may have taken it out between `open` and here.
+        self.open_files.lock().entry(file.ino).or_insert_with(|| Arc::clone(file));
+        self.handles.add_file(FileHandle { file: Arc::clone(file), access, reader: Default::default() })
+    }
+
+    fn drop_if_unused(&self, file: &Arc<OpenFile>) {
+        let mut open_files = self.open_files.lock();
+        if file.state().handles == 0 && open_files.get(&file.ino).is_some_and(|at| Arc::ptr_eq(at, file)) {
+            open_files.remove(&file.ino);
+        }
+    }
+
+    /// Whether the pages the kernel has are of the version that is opened now; remembers it.
+    fn keep_pages(&self, file: &OpenFile) -> bool {
+        let state = file.state();
+        let Some(meta) = &state.committed else { return false };
+        let before = self.pages.lock().insert(file.ino, meta.etag.clone());
+        let same = before.as_ref() == Some(&meta.etag);
+        drop(state);
+        if before.is_some() && !same {
+            // Its size may be another too, and the kernel believes the one it was told.
+            self.tell_changed(file.ino);
+        }
+        same
+    }
+
+    /// The reader of a handle, pinned to the version that the handle shows.
+    fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
+        let (place, meta) = {
+            let state = handle.file.state();
+            (state.place.clone(), state.committed.clone())
+        };
+        let Some(meta) = meta else { return Ok(None) };
+        let mut reader = handle.reader.lock();
+        if let Some(reader) = reader.as_ref().filter(|reader| *reader.version() == meta.etag) {
+            return Ok(Some(Arc::clone(reader)));
+        }
+        // Removed while open: what the reader had fetched is gone with the object in S3.
+        let place = place.ok_or_else(removed)?;
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
+        let key = target_key(&place)?;
+        let new = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
+        *reader = Some(Arc::clone(&new));
+        Ok(Some(new))
+    }
+
+    fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {
+        let handle = self.handles.file(handle)?;
+        let session = handle.file.session().filter(|_| handle.access.write);
+        let session = session.ok_or_else(|| Error::new(Kind::BadHandle, "not opened for writing"))?;
+        Ok((Arc::clone(&handle.file), session))
+    }
+
+    // ---- commits ----
+
+    /// Brings to S3 what it does not have of a file; free when that is nothing.
+    pub(super) async fn commit_changes(&self, file: &Arc<OpenFile>, occasion: Occasion) -> Result<()> {
+        let (session, occasion) = {
+            let state = file.state();
+            let Some(session) = state.session.clone().filter(|_| state.place.is_some()) else {
+                return Ok(());
+            };
+            session.suggest_metadata(noted(&session, &state.attributes));
+            (session, if state.claims_name { occasion.max(Occasion::Sync) } else { occasion })
+        };
+        let outcome = match occasion {
+            Occasion::LastClose => session.close().await,
+            occasion => session.commit(occasion).await,
+        };
+        match outcome {
+            Ok(Some(receipt)) => self.adopt_version(file, receipt.meta().clone()),
+            Ok(None) => {}
+            Err(error) => {
+                if let Some(place) = file.state().place.clone() {
+                    // S3 has the old version or the new one; whoever asks next shall be told which.
+                    self.namespace().given_up(&place);
+                    self.namespace().drop_answer(&place);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// S3 has another version of the file, and it is ours.
+    pub(super) fn adopt_version(&self, file: &Arc<OpenFile>, meta: ObjectMeta) {
+        let mut state = file.state();
+        state.attributes.size = meta.size;
+        state.committed = Some(meta.clone());
+        let place = state.place.clone();
+        drop(state);
+        if let Some(place) = place {
+            // The kernel has the pages of what was written through it.
+            self.pages.lock().insert(file.ino, meta.etag.clone());
+            self.namespace().committed(&place, meta);
+        }
+    }
+
+    /// The last writer leaves: commits what is left and ends the session.
+    async fn end_session(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let outcome = self.commit_changes(file, Occasion::LastClose).await;
+        let mut state = file.state();
+        // Somebody may have opened it for writing while the commit was under way.
+        if state.writers == 0 {
+            state.session = None;
+        }
+        outcome
+    }
+
+    /// The file was removed or replaced: what is open goes on without a name.
+    pub(super) async fn disown(&self, file: &Arc<OpenFile>) {
+        let session = {
+            let mut state = file.state();
+            state.place = None;
+            state.session.clone()
+        };
+        if let Some(session) = session {
+            session.abandon().await;
+        }
+    }
+
+    /// The file is at another place now, and so is what will be written to it.
+    ///
+    /// Everything written so far has been committed, or S3 has never heard of the file.
+    pub(super) async fn retarget(
+        &self,
+        file: &Arc<OpenFile>,
+        place: &Place,
+        moved: Option<ObjectMeta>,
+    ) -> Result<()> {
+        let session = {
+            let mut state = file.state();
+            state.place = Some(place.clone());
+            state.session.clone()
+        };
+        let Some(session) = session else { return Ok(()) };
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let key = target_key(place)?;
+        match moved {
+            // rename(2) replaces what is there.
+            None => session.rename_target(gateway, key, Precondition::Whatever).await,
+            Some(meta) => {
+                let target = Target { gateway, key, object: session.description() };
+                let next = self.parts.sessions.begin(target, Base::Existing(meta));
+                file.state().session = Some(next);
+                session.close().await.map(drop)
+            }
+        }
+    }
+}
+
+/// What a session's object says about itself, with these attributes.
+pub(super) fn noted(session: &Session, attributes: &Attributes) -> UserMetadata {
+    let mut user = session.description().user;
+    attributes.note(&mut user);
+    user
+}
+
+/// The media type that goes with a file's name, of those that matter to whoever downloads them
+/// with a browser; `None` lets S3 choose `binary/octet-stream`.
+fn media_type(name: &FileName) -> Option<String> {
+    let (_, extension) = name.as_str().rsplit_once('.')?;
+    let known = MEDIA_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+    known.map(|(_, media_type)| (*media_type).to_owned())
+}
+
+const MEDIA_TYPES: [(&str, &str); 20] = [
+    ("avif", "image/avif"),
+    ("css", "text/css"),
+    ("csv", "text/csv"),
+    ("gif", "image/gif"),
+    ("gz", "application/gzip"),
+    ("htm", "text/html"),
+    ("html", "text/html"),
+    ("jpeg", "image/jpeg"),
+    ("jpg", "image/jpeg"),
+    ("js", "text/javascript"),
+    ("json", "application/json"),
+    ("md", "text/markdown"),
+    ("mp4", "video/mp4"),
+    ("pdf", "application/pdf"),
+    ("png", "image/png"),
+    ("svg", "image/svg+xml"),
+    ("txt", "text/plain"),
+    ("wasm", "application/wasm"),
+    ("xml", "application/xml"),
+    ("zip", "application/zip"),
+];

@@ -1,0 +1,157 @@
+//! What the kernel has open.
+//!
+//! All handles of one file share an [`OpenFile`]: the version that was last seen, the attributes,
+//! and the write session while somebody has it open for writing. A [`FileHandle`] adds what is
+//! its own: what it may do, and where its reading stands. So a reader sees what a writer in the
+//! same mount wrote, and a reader that nobody writes under stays on the version it opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::attr::Attributes;
+use crate::error::{Error, Kind, Result};
+use crate::namespace::{Directory, DirectoryStream, Ino, Place};
+use crate::read::Reader;
+use crate::s3::ObjectMeta;
+use crate::write::Session;
+
+/// The number of something open, as the kernel has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HandleId(pub u64);
+
+/// What a handle was opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+}
+
+/// What all handles of one file share.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    /// Its inode.
+    pub(super) ino: Ino,
+    state: Mutex<OpenState>,
+}
+
+/// The state that all handles of one file share.
+#[derive(Debug)]
+pub(super) struct OpenState {
+    /// Where the file is; `None` when it was removed while open.
+    pub(super) place: Option<Place>,
+    /// What is in S3, as this mount last saw or made it; `None` while it was never committed.
+    pub(super) committed: Option<ObjectMeta>,
+    /// What `stat` shows.
+    pub(super) attributes: Attributes,
+    /// The session, while anybody has the file open for writing.
+    pub(super) session: Option<Arc<Session>>,
+    /// Handles that may write.
+    pub(super) writers: u32,
+    /// All handles.
+    pub(super) handles: u32,
+    /// It was created with O_EXCL: its name is claimed in S3 at the first flush.
+    pub(super) claims_name: bool,
+}
+
+/// One open of a file.
+#[derive(Debug)]
+pub(super) struct FileHandle {
+    /// What it shares with others.
+    pub(super) file: Arc<OpenFile>,
+    /// What it may do.
+    pub(super) access: Access,
+    /// Where its reading stands. Replaced when a session of this mount made another version.
+    pub(super) reader: Mutex<Option<Arc<Reader>>>,
+}
+
+/// One open of a directory.
+#[derive(Debug)]
+pub(super) struct DirectoryHandle {
+    /// Its inode.
+    pub(super) ino: Ino,
+    /// Which directory it is.
+    pub(super) directory: Directory,
+    /// Its entries so far. Asynchronous, because whoever reads on waits for the next page, and a
+    /// second reader of the same handle wants that same page.
+    pub(super) stream: tokio::sync::Mutex<DirectoryStream>,
+}
+
+impl OpenFile {
+    /// Returns the shared state of a file that somebody opens.
+    pub(super) fn new(ino: Ino, state: OpenState) -> Arc<Self> {
+        Arc::new(Self { ino, state: Mutex::new(state) })
+    }
+
+    /// The shared state; not to be held across an await.
+    pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, OpenState> {
+        self.state.lock()
+    }
+
+    /// The write session, if there is one.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.state.lock().session.clone()
+    }
+}
+
+/// All that is open.
+#[derive(Debug, Default)]
+pub(super) struct HandleTable {
+    next: AtomicU64,
+    files: Mutex<HashMap<HandleId, Arc<FileHandle>>>,
+    directories: Mutex<HashMap<HandleId, Arc<DirectoryHandle>>>,
+}
+
+impl HandleTable {
+    /// Registers an open file.
+    pub(super) fn add_file(&self, handle: FileHandle) -> HandleId {
+        let id = self.mint();
+        self.files.lock().insert(id, Arc::new(handle));
+        id
+    }
+
+    /// Registers an open directory.
+    pub(super) fn add_directory(&self, handle: DirectoryHandle) -> HandleId {
+        let id = self.mint();
+        self.directories.lock().insert(id, Arc::new(handle));
+        id
+    }
+
+    /// An open file.
+    ///
+    /// # Errors
+    /// [`Kind::BadHandle`].
+    pub(super) fn file(&self, id: HandleId) -> Result<Arc<FileHandle>> {
+        self.files.lock().get(&id).cloned().ok_or_else(bad_handle)
+    }
+
+    /// An open directory.
+    ///
+    /// # Errors
+    /// [`Kind::BadHandle`].
+    pub(super) fn directory(&self, id: HandleId) -> Result<Arc<DirectoryHandle>> {
+        self.directories.lock().get(&id).cloned().ok_or_else(bad_handle)
+    }
+
+    /// The kernel is done with a file.
+    pub(super) fn remove_file(&self, id: HandleId) -> Option<Arc<FileHandle>> {
+        self.files.lock().remove(&id)
+    }
+
+    /// The kernel is done with a directory.
+    pub(super) fn remove_directory(&self, id: HandleId) -> Option<Arc<DirectoryHandle>> {
+        self.directories.lock().remove(&id)
+    }
+
+    fn mint(&self) -> HandleId {
+        HandleId(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+fn bad_handle() -> Error {
+    Error::new(Kind::BadHandle, "no such open file")
+}

@@ -1,0 +1,158 @@
+//! A whole filesystem, without a kernel.
+//!
+//! [`Filesystem`] owns the three siblings (names, bytes out, bytes in) and what is open, and is
+//! where they meet: a commit's receipt becomes the namespace's knowledge, a handle's read goes to
+//! the session while there is one and to S3 otherwise. Its methods are the operations of a
+//! filesystem over our own types; [`fuse`](crate::fuse) only translates. Nearly all tests call it
+//! directly: no root, no mount, no sleep.
+//!
+//! | file | operations |
+//! | --- | --- |
+//! | `files.rs` | open, create, read, write, flush, fsync, release, truncate |
+//! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir, symlink |
+//! | `moves.rs` | rename, unlink |
+//! | `attr.rs` | object and marker to mode, owner, times, size, and back |
+//! | `handle.rs` | what is open |
+
+mod attr;
+mod dirs;
+mod files;
+mod handle;
+mod moves;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
+pub use self::dirs::{Found, Listed, Shown};
+pub use self::files::{OpenOptions, Opened};
+pub use self::handle::{Access, HandleId};
+pub use self::moves::Replace;
+
+use self::handle::{HandleTable, OpenFile};
+use crate::budget::Budget;
+use crate::error::{Error, Kind, Result};
+use crate::name::FileName;
+use crate::namespace::{Ino, Namespace, Place};
+use crate::read;
+use crate::task::Tasks;
+use crate::write::Sessions;
+
+/// What a filesystem is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The names.
+    pub namespace: Arc<Namespace>,
+    /// The write sessions.
+    pub sessions: Arc<Sessions>,
+    /// How files are read ahead.
+    pub reading: read::Options,
+    /// What is shown where S3 knows nothing.
+    pub defaults: Defaults,
+    /// Where buffers come from.
+    pub budget: Budget,
+    /// Where background work runs.
+    pub tasks: Tasks,
+}
+
+/// A mounted filesystem.
+pub struct Filesystem {
+    parts: Parts,
+    handles: HandleTable,
+    open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
+    /// The version whose pages the kernel may keep, per inode that was opened.
+    pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
+    on_changed: OnceLock<OnChanged>,
+}
+
+/// Hears of inodes whose content turned out to be another than the kernel was told.
+pub type OnChanged = Box<dyn Fn(Ino) + Send + Sync>;
+
+impl Filesystem {
+    /// Returns the filesystem made of `parts`.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            handles: HandleTable::default(),
+            open_files: Mutex::default(),
+            pages: Mutex::default(),
+            on_changed: OnceLock::new(),
+        })
+    }
+
+    /// Names who is to hear that what the kernel remembers of an inode is out of date.
+    pub fn notify(&self, on_changed: OnChanged) {
+        // The first one stays; a filesystem is mounted once.
+        let _already_named = self.on_changed.set(on_changed).is_err();
+    }
+
+    /// Where background work of this filesystem runs.
+    pub fn tasks(&self) -> &Tasks {
+        &self.parts.tasks
+    }
+
+    /// Total, free and available space as `statfs` shows them. S3 has no limit; many tools want one.
+    pub fn space(&self) -> Space {
+        Space { total_bytes: 1 << 60, free_bytes: 1 << 60, files: 1 << 40 }
+    }
+
+    /// Ends all write sessions, at unmount: commits that are under way are waited for, and what
+    /// nobody has closed is set aside, because it may be half a file.
+    pub async fn finish(&self) {
+        let open: Vec<Arc<OpenFile>> = self.open_files.lock().values().cloned().collect();
+        for session in open.iter().filter_map(|file| file.session()) {
+            if let Some(error) = session.set_aside().await {
+                tracing::error!(%error, "a file was open for writing at unmount");
+            }
+        }
+    }
+
+    fn namespace(&self) -> &Arc<Namespace> {
+        &self.parts.namespace
+    }
+
+    fn open_file(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        self.open_files.lock().get(&ino).cloned()
+    }
+
+    /// The name `name` below a directory's inode.
+    fn place_in(&self, parent: Ino, name: &FileName) -> Result<Place> {
+        let folder = self.namespace().directory(parent)?.folder()?;
+        Ok(Place { folder, name: name.clone() })
+    }
+
+    fn tell_changed(&self, ino: Ino) {
+        if let Some(on_changed) = self.on_changed.get() {
+            on_changed(ino);
+        }
+    }
+}
+
+impl fmt::Debug for Filesystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filesystem").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+/// What `statfs` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// All bytes.
+    pub total_bytes: u64,
+    /// Unused bytes.
+    pub free_bytes: u64,
+    /// Files there may be.
+    pub files: u64,
+}
+
+fn removed() -> Error {
+    Error::new(Kind::NotFound, "removed while open")
+}
+
+/// Which bucket and key a session writes to.
+fn target_key(place: &Place) -> Result<crate::name::ObjectKey> {
+    place.folder.prefix.file(&place.name)
+}

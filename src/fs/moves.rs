@@ -1,0 +1,169 @@
+//! Moving and removing names.
+
+use std::sync::Arc;
+
+use super::Filesystem;
+use super::handle::OpenFile;
+use crate::error::{Error, Kind, Result};
+use crate::name::FileName;
+use crate::namespace::{Folder, Ino, Place, Standing};
+use crate::s3::ObjectMeta;
+use crate::write::Occasion;
+
+/// What a rename does about something at its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Takes its place, as rename(2) does.
+    Allowed,
+    /// Fails (`RENAME_NOREPLACE`).
+    Refused,
+}
+
+impl Filesystem {
+    /// Removes a file. Whoever has it open goes on with it; what they write is dropped at the end.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] without the right to delete.
+    pub async fn remove_file(&self, parent: Ino, name: &FileName) -> Result<()> {
+        let place = self.place_in(parent, name)?;
+        let open = self.namespace().known_inode(parent, name).and_then(|ino| self.open_file(ino));
+        let before = open.as_ref().and_then(|file| file.session()?.version());
+        self.namespace().remove_file(parent, &place).await?;
+        if let Some(file) = open {
+            self.disown(&file).await;
+            // A commit that was under way may have made the object again.
+            let after = file.session().and_then(|session| session.version());
+            if after.map(|meta| meta.etag) != before.map(|meta| meta.etag) {
+                self.namespace().gateway(place.folder.bucket).delete(&super::target_key(&place)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames a file or a directory.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`], [`Kind::NotEmpty`], [`Kind::IsDirectory`] and [`Kind::NotDirectory`] as in
+    /// rename(2); [`Kind::CrossDevice`] where S3 cannot copy; [`Kind::Denied`] before any effect.
+    pub async fn rename(
+        &self,
+        from: (Ino, &FileName),
+        onto: (Ino, &FileName),
+        replace: Replace,
+    ) -> Result<()> {
+        let (source, target) = (self.place_in(from.0, from.1)?, self.place_in(onto.0, onto.1)?);
+        if source == target {
+            return Ok(());
+        }
+        self.namespace().ensure_writable(source.folder.bucket)?;
+        self.namespace().ensure_writable(target.folder.bucket)?;
+        let there = self.namespace().standing(&target).await?;
+        if replace == Replace::Refused && !matches!(there, Standing::Absent) {
+            return Err(Error::new(Kind::Exists, format!("{} exists", target.name)));
+        }
+        match (self.namespace().standing(&source).await?, there) {
+            (Standing::Absent, _) => return Err(Error::new(Kind::NotFound, "no such file or directory")),
+            (Standing::File(_), Standing::Directory) => {
+                return Err(Error::new(Kind::IsDirectory, "the target is a directory"));
+            }
+            (Standing::Directory, Standing::File(_)) => {
+                return Err(Error::new(Kind::NotDirectory, "the target is a file"));
+            }
+            (Standing::File(meta), _) => self.rename_file(from, &source, &target, meta).await?,
+            (Standing::Directory, there) => {
+                self.rename_directory(&source, &target, matches!(there, Standing::Directory)).await?;
+            }
+        }
+        // Whoever has the replaced file open keeps it, as after a removal.
+        if let Some(file) = self.namespace().known_inode(onto.0, onto.1).and_then(|ino| self.open_file(ino)) {
+            self.disown(&file).await;
+        }
+        self.namespace().inode_renamed(from, onto);
+        Ok(())
+    }
+
+    async fn rename_file(
+        &self,
+        from: (Ino, &FileName),
+        source: &Place,
+        target: &Place,
+        meta: Option<ObjectMeta>,
+    ) -> Result<()> {
+        let open = self.namespace().known_inode(from.0, from.1).and_then(|ino| self.open_file(ino));
+        if let Some(file) = &open {
+            // What is written but not in S3 yet goes there first, under the old name: the copy
+            // then has all of it, and a failure on the way leaves a whole file somewhere.
+            self.commit_changes(file, Occasion::Flush).await?;
+        }
+        let committed = open.as_ref().and_then(|file| file.state().committed.clone());
+        match committed.or(meta) {
+            Some(meta) => {
+                let meta = self.namespace().move_file(source, target, &meta).await?;
+                if let Some(file) = &open {
+                    self.retarget(file, target, Some(meta.clone())).await?;
+                    self.adopt_version(file, meta);
+                }
+            }
+            // Never committed, and nothing written: only the name changes.
+            None => {
+                self.namespace().pending_renamed(source, target);
+                if let Some(file) = &open {
+                    self.retarget(file, target, None).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_directory(&self, source: &Place, target: &Place, replaces: bool) -> Result<()> {
+        let (old, new) = (source.folder.folder(&source.name)?, target.folder.folder(&target.name)?);
+        if replaces {
+            self.namespace().ensure_empty(&new).await?;
+        }
+        let open = self.open_below(&old);
+        for file in &open {
+            self.commit_changes(file, Occasion::Flush).await?;
+        }
+        self.namespace().move_directory(source, target).await?;
+        for file in &open {
+            self.follow_directory(file, &old, &new).await?;
+        }
+        Ok(())
+    }
+
+    /// An open file below a directory that was moved.
+    async fn follow_directory(&self, file: &Arc<OpenFile>, old: &Folder, new: &Folder) -> Result<()> {
+        let Some(was) = file.state().place.clone() else { return Ok(()) };
+        let Some(place) = rebased(&was, old, new) else { return Ok(()) };
+        let is_committed = file.state().committed.is_some();
+        let committed = match is_committed {
+            // A copy may have another ETag than its source.
+            true => Some(self.namespace().current_file(&place).await?),
+            false => None,
+        };
+        self.retarget(file, &place, committed.clone()).await?;
+        match committed {
+            Some(meta) => self.adopt_version(file, meta),
+            None => self.namespace().pending_renamed(&was, &place),
+        }
+        Ok(())
+    }
+
+    fn open_below(&self, folder: &Folder) -> Vec<Arc<OpenFile>> {
+        let below = |file: &Arc<OpenFile>| {
+            let state = file.state();
+            let place = state.place.as_ref();
+            place.is_some_and(|at| {
+                at.folder.bucket == folder.bucket && folder.prefix.contains(&at.folder.prefix)
+            })
+        };
+        self.open_files.lock().values().filter(|file| below(file)).cloned().collect()
+    }
+}
+
+/// Where a place is after the directory `old` above it became `new`.
+fn rebased(place: &Place, old: &Folder, new: &Folder) -> Option<Place> {
+    let below = place.folder.prefix.as_str().strip_prefix(old.prefix.as_str())?;
+    let prefix = crate::name::DirPrefix::parse(&format!("{}{below}", new.prefix)).ok()?;
+    Some(Place { folder: Folder { bucket: new.bucket, prefix }, name: place.name.clone() })
+}

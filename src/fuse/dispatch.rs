@@ -1,0 +1,111 @@
+//! From a kernel thread to the runtime and back: every operation answers once and logs once.
+//!
+//! The kernel's threads must never wait for the network. An operation becomes a task; its reply
+//! travels with it, and fuser answers EIO for a reply that is dropped, so not even a panic leaves
+//! a caller hanging.
+
+use std::fmt;
+use std::future::Future;
+
+use fuser::Errno;
+
+use crate::error::{Error, Kind, Result};
+use crate::task::Tasks;
+
+/// A reply that can say that the operation failed.
+pub(super) trait Refuse: Send + 'static {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty),*) => {$(
+        impl Refuse for $reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        }
+    )*};
+}
+
+refuse!(
+    fuser::ReplyAttr,
+    fuser::ReplyCreate,
+    fuser::ReplyData,
+    fuser::ReplyDirectory,
+    fuser::ReplyDirectoryPlus,
+    fuser::ReplyEmpty,
+    fuser::ReplyEntry,
+    fuser::ReplyOpen,
+    fuser::ReplyStatfs,
+    fuser::ReplyWrite,
+    fuser::ReplyXattr
+);
+
+/// Runs an operation as a task, and answers with what it came to.
+pub(super) fn run<R, T>(
+    tasks: &Tasks,
+    operation: Operation,
+    reply: R,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+    answer: impl FnOnce(R, T) + Send + 'static,
+) where
+    R: Refuse,
+    T: Send + 'static,
+{
+    tasks.spawn("operation", async move { finish(operation, reply, work.await, answer) });
+}
+
+/// Answers with what an operation came to.
+pub(super) fn finish<R: Refuse, T>(
+    operation: Operation,
+    reply: R,
+    outcome: Result<T>,
+    answer: impl FnOnce(R, T),
+) {
+    match outcome {
+        Ok(value) => answer(reply, value),
+        Err(error) => {
+            log(operation, &error);
+            reply.refuse(super::errno::of(error.kind()));
+        }
+    }
+}
+
+/// An operation as the log names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    pub(super) ino: u64,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of inode {}", self.name, self.ino)
+    }
+}
+
+/// One line for each failed operation. What an application may expect is no warning: a name
+/// that does not exist, a directory that is not empty.
+fn log(operation: Operation, error: &Error) {
+    match error.kind() {
+        Kind::NotFound
+        | Kind::Exists
+        | Kind::NotDirectory
+        | Kind::IsDirectory
+        | Kind::NotEmpty
+        | Kind::NameTooLong
+        | Kind::InvalidName
+        | Kind::InvalidArgument
+        | Kind::ReadOnly
+        | Kind::NotSupported
+        | Kind::NotPermitted
+        | Kind::CrossDevice => tracing::debug!(%operation, %error, "refused"),
+        Kind::Denied
+        | Kind::Changed
+        | Kind::NoSpace
+        | Kind::TooLarge
+        | Kind::BadHandle
+        | Kind::ShuttingDown => tracing::warn!(%operation, %error, "failed"),
+        Kind::Io => tracing::error!(%operation, %error, "failed"),
+    }
+}

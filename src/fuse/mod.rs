@@ -1,0 +1,458 @@
+//! The kernel's side: FUSE's vocabulary stops here.
+//!
+//! Each method copies its arguments out, and either answers from memory at once, on the kernel's
+//! thread, or hands the operation to [`dispatch`]. Nothing else happens here: no policy, no state.
+
+mod convert;
+mod dispatch;
+mod errno;
+mod mount;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, KernelConfig, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+
+pub use self::mount::{Mount, Options};
+
+use self::dispatch::{Operation, finish, run};
+use crate::error::Result;
+use crate::fs::{AttributeChange, Filesystem, Found, HandleId, Opened, Replace, Shown};
+use crate::name::FileName;
+
+/// Translates between fuser and a [`Filesystem`].
+#[derive(Debug)]
+struct Bridge {
+    fs: Arc<Filesystem>,
+}
+
+impl Bridge {
+    fn operation(name: &'static str, ino: INodeNo) -> Operation {
+        Operation { name, ino: ino.0 }
+    }
+
+    /// Runs an operation of the filesystem as a task.
+    fn run<R, T, W>(
+        &self,
+        operation: Operation,
+        reply: R,
+        work: impl FnOnce(Arc<Filesystem>) -> W,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: dispatch::Refuse,
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        run(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
+    }
+}
+
+/// Parses a name or answers that no such name can be.
+macro_rules! name_or_refuse {
+    ($name:expr, $operation:expr, $reply:expr) => {
+        match FileName::from_os($name) {
+            Ok(name) => name,
+            Err(error) => return finish($operation, $reply, Err::<(), _>(error), |_, ()| {}),
+        }
+    };
+}
+
+impl fuser::Filesystem for Bridge {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        mount::negotiate(config);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let operation = Self::operation("lookup", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let parent = convert::ino(parent);
+        if let Some(found) = self.fs.try_lookup(parent, &name) {
+            return finish(operation, reply, found, entry);
+        }
+        self.run(operation, reply, |fs| async move { fs.lookup(parent, &name).await }, entry);
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, lookups: u64) {
+        self.fs.forget(convert::ino(ino), lookups);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let operation = Self::operation("getattr", ino);
+        let ino = convert::ino(ino);
+        if let Some(shown) = self.fs.try_attributes(ino) {
+            return finish(operation, reply, shown, attributes);
+        }
+        self.run(operation, reply, |fs| async move { fs.attributes(ino).await }, attributes);
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let operation = Self::operation("setattr", ino);
+        let ino = convert::ino(ino);
+        let change = AttributeChange {
+            mode,
+            uid,
+            gid,
+            atime: atime.map(convert::time),
+            mtime: mtime.map(convert::time),
+        };
+        let work = |fs: Arc<Filesystem>| async move {
+            if let Some(size) = size {
+                fs.truncate(ino, size).await?;
+            }
+            match change.is_empty() {
+                true => fs.attributes(ino).await,
+                false => fs.change_attributes(ino, change).await,
+            }
+        };
+        self.run(operation, reply, work, attributes);
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        let operation = Self::operation("readlink", ino);
+        let ino = convert::ino(ino);
+        let answer = |reply: ReplyData, target: Vec<u8>| reply.data(&target);
+        self.run(operation, reply, |fs| async move { fs.read_symlink(ino).await }, answer);
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        let operation = Self::operation("mknod", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        if mode & mount::TYPE_BITS != mount::TYPE_REGULAR {
+            return reply.error(Errno::EPERM);
+        }
+        let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
+        let work = |fs: Arc<Filesystem>| async move {
+            let options = convert::open_options(OpenFlags(mount::O_WRONLY | mount::O_EXCL));
+            let (shown, opened) = fs.create(parent, &name, mode, owner, options)?;
+            let made = fs.sync(opened.handle).await;
+            fs.release(opened.handle).await?;
+            made.map(|()| Found::Present(shown))
+        };
+        self.run(operation, reply, work, entry);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let operation = Self::operation("mkdir", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
+        let work = |fs: Arc<Filesystem>| async move {
+            fs.make_directory(parent, &name, mode, owner).await.map(Found::Present)
+        };
+        self.run(operation, reply, work, entry);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let operation = Self::operation("unlink", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let parent = convert::ino(parent);
+        self.run(operation, reply, |fs| async move { fs.remove_file(parent, &name).await }, done);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let operation = Self::operation("rmdir", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let parent = convert::ino(parent);
+        self.run(operation, reply, |fs| async move { fs.remove_directory(parent, &name).await }, done);
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let operation = Self::operation("symlink", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let Some(target) = target.to_str().map(str::to_owned) else { return reply.error(Errno::EILSEQ) };
+        let (parent, owner) = (convert::ino(parent), (request.uid(), request.gid()));
+        let work = |fs: Arc<Filesystem>| async move {
+            fs.make_symlink(parent, &name, &target, owner).await.map(Found::Present)
+        };
+        self.run(operation, reply, work, entry);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let operation = Self::operation("rename", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let new_name = name_or_refuse!(new_name, operation, reply);
+        let replace = match flags {
+            flags if flags.is_empty() => Replace::Allowed,
+            RenameFlags::RENAME_NOREPLACE => Replace::Refused,
+            // S3 cannot exchange two objects in one step.
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let (parent, new_parent) = (convert::ino(parent), convert::ino(new_parent));
+        let work = |fs: Arc<Filesystem>| async move {
+            fs.rename((parent, &name), (new_parent, &new_name), replace).await
+        };
+        self.run(operation, reply, work, done);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let operation = Self::operation("open", ino);
+        let (ino, options) = (convert::ino(ino), convert::open_options(flags));
+        let answer = |reply: ReplyOpen, opened: Opened| {
+            reply.opened(FileHandle(opened.handle.0), open_flags(opened));
+        };
+        self.run(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let operation = Self::operation("create", parent);
+        let name = name_or_refuse!(name, operation, reply);
+        let options = convert::open_options(OpenFlags(flags));
+        let owner = (request.uid(), request.gid());
+        let created = self.fs.create(convert::ino(parent), &name, mode & !umask, owner, options);
+        finish(operation, reply, created, |reply, (shown, opened)| {
+            reply.created(
+                &shown.valid_for,
+                &convert::attributes(&shown.attributes),
+                GENERATION,
+                FileHandle(opened.handle.0),
+                open_flags(opened),
+            );
+        });
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let operation = Self::operation("read", ino);
+        let handle = HandleId(handle.0);
+        let answer = |reply: ReplyData, bytes: crate::read::ReadBytes| reply.data(&bytes.into_bytes());
+        if let Some(bytes) = self.fs.try_read(handle, offset, size) {
+            return finish(operation, reply, bytes, answer);
+        }
+        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, answer);
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let operation = Self::operation("write", ino);
+        let handle = HandleId(handle.0);
+        // fuser has read at most 16 MiB.
+        let size = u32::try_from(data.len()).expect("no larger than fuser's buffer");
+        let bytes = Bytes::copy_from_slice(data);
+        // Staged here, on the kernel's thread: writes apply in the order in which they arrive.
+        let staged = self.fs.write(handle, offset, bytes);
+        self.run(operation, reply, |_| staged, move |reply: ReplyWrite, ()| reply.written(size));
+    }
+
+    fn flush(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let handle = HandleId(handle.0);
+        let work = |fs: Arc<Filesystem>| async move { fs.flush(handle).await };
+        self.run(Self::operation("flush", ino), reply, work, done);
+    }
+
+    fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        let handle = HandleId(handle.0);
+        let work = |fs: Arc<Filesystem>| async move { fs.sync(handle).await };
+        self.run(Self::operation("fsync", ino), reply, work, done);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let handle = HandleId(handle.0);
+        let work = |fs: Arc<Filesystem>| async move { fs.release(handle).await };
+        self.run(Self::operation("release", ino), reply, work, done);
+    }
+
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let opened = self.fs.open_directory(convert::ino(ino));
+        finish(Self::operation("opendir", ino), reply, opened, |reply, handle| {
+            reply.opened(FileHandle(handle.0), FopenFlags::empty());
+        });
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, from: u64, mut reply: ReplyDirectory) {
+        let fs = Arc::clone(&self.fs);
+        let operation = Self::operation("readdir", ino);
+        self.fs.tasks().spawn("operation", async move {
+            let entries = fs.read_directory(HandleId(handle.0), from).await;
+            if let Ok(entries) = &entries {
+                for entry in entries {
+                    let kind = convert::kind(entry.kind);
+                    if reply.add(convert::number(entry.ino), entry.next, kind, &entry.name) {
+                        break;
+                    }
+                }
+            }
+            finish(operation, reply, entries, |reply, _| reply.ok());
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        from: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let fs = Arc::clone(&self.fs);
+        let operation = Self::operation("readdirplus", ino);
+        self.fs.tasks().spawn("operation", async move {
+            let entries = fs.read_directory_described(HandleId(handle.0), from).await;
+            if let Ok(entries) = &entries {
+                add_described(&fs, convert::ino(ino), entries, &mut reply).await;
+            }
+            finish(operation, reply, entries, |reply, _| reply.ok());
+        });
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.fs.close_directory(HandleId(handle.0));
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        // Every change of a name is in S3 before its operation returns.
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let space = self.fs.space();
+        let (blocks, free) = (space.total_bytes / STATFS_BLOCK, space.free_bytes / STATFS_BLOCK);
+        reply.statfs(blocks, free, free, space.files, space.files, STATFS_BLOCK_BYTES, NAME_MAX, 0);
+    }
+}
+
+/// Adds entries with their attributes, looking each up as the kernel counts it: one lookup for
+/// every entry that goes into the reply, none for `.` and `..`.
+async fn add_described(
+    fs: &Filesystem,
+    parent: crate::namespace::Ino,
+    entries: &[crate::fs::Listed],
+    reply: &mut ReplyDirectoryPlus,
+) {
+    for entry in entries {
+        let Ok(name) = FileName::parse(&entry.name) else {
+            // `.` and `..`: the kernel wants them in the list and takes nothing from them.
+            let dots = convert::attributes(&crate::fs::Attributes::of_dots(entry.ino));
+            let full =
+                reply.add(dots.ino, entry.next, &entry.name, &std::time::Duration::ZERO, &dots, GENERATION);
+            if full {
+                return;
+            }
+            continue;
+        };
+        // An entry that vanished since it was listed is left out.
+        let Ok(Found::Present(shown)) = fs.lookup(parent, &name).await else { continue };
+        let attributes = convert::attributes(&shown.attributes);
+        let full =
+            reply.add(attributes.ino, entry.next, &entry.name, &shown.valid_for, &attributes, GENERATION);
+        if full {
+            fs.forget(shown.attributes.ino, 1);
+            return;
+        }
+    }
+}
+
+fn entry(reply: ReplyEntry, found: Found) {
+    match found {
+        Found::Present(Shown { attributes, valid_for }) => {
+            reply.entry(&valid_for, &convert::attributes(&attributes), GENERATION);
+        }
+        Found::Absent(valid_for) => mount::absent(reply, valid_for),
+    }
+}
+
+fn attributes(reply: ReplyAttr, shown: Shown) {
+    reply.attr(&shown.valid_for, &convert::attributes(&shown.attributes));
+}
+
+fn done(reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+fn open_flags(opened: Opened) -> FopenFlags {
+    if opened.keep_pages { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
+}
+
+/// Numbers are not given to another file while the kernel remembers them.
+const GENERATION: Generation = Generation(0);
+
+const STATFS_BLOCK_BYTES: u32 = 4096;
+const STATFS_BLOCK: u64 = STATFS_BLOCK_BYTES as u64;
+const NAME_MAX: u32 = 255;

@@ -1,0 +1,71 @@
+//! Telling "absent" from "denied" where S3 says 403 to both.
+//!
+//! Without the right to list, S3 refuses HEAD of a missing key just as that of a forbidden one.
+//! But keys that could be read a moment ago are witnesses: if one of them can still be read, we
+//! may read in this bucket, and a refused key is a missing one; if none can, somebody took the
+//! right away, and saying "no such file" would send people looking in the wrong place.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::name::ObjectKey;
+use crate::s3::Gateway;
+
+/// Keys of one bucket that could be read lately.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses(Mutex<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    keys: VecDeque<ObjectKey>,
+    /// When one of them was last asked to witness, and could.
+    witnessed: Option<Instant>,
+}
+
+impl Witnesses {
+    /// A key could be read.
+    pub(super) fn add(&self, key: &ObjectKey) {
+        let mut heard = self.0.lock();
+        if heard.keys.contains(key) {
+            return;
+        }
+        if heard.keys.len() == KEYS_MAX {
+            heard.keys.pop_front();
+        }
+        heard.keys.push_back(key.clone());
+    }
+
+    /// A key was deleted by ourselves, and says nothing any more.
+    pub(super) fn remove(&self, key: &ObjectKey) {
+        self.0.lock().keys.retain(|witness| witness != key);
+    }
+
+    /// Whether a refused key is to be taken for a missing one. Asks S3 at most once a second.
+    ///
+    /// With no witness there is nothing to go by, and it is: a bucket that may only be written
+    /// to must let files be made, and their commits will not replace anything.
+    pub(super) async fn believe_absence(&self, gateway: &Gateway) -> bool {
+        let keys = {
+            let heard = self.0.lock();
+            if heard.witnessed.is_some_and(|when| when.elapsed() < MEMORY) {
+                return true;
+            }
+            heard.keys.clone()
+        };
+        for key in &keys {
+            if gateway.head(key).await.is_ok() {
+                self.0.lock().witnessed = Some(Instant::now());
+                return true;
+            }
+        }
+        keys.is_empty()
+    }
+}
+
+/// Few, as each may cost a request; more than one, as others may delete them.
+const KEYS_MAX: usize = 4;
+
+/// How long the word of a witness is good for.
+const MEMORY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,0 +1,363 @@
+//! The head start of a sequential writer: which parts have left, and the one being filled.
+//!
+//! ```text
+//!            0        8 MiB     16 MiB    24 MiB   25 MiB
+//!            ├─────────┼─────────┼─────────┼──░░░░░░┤
+//!            uploaded   sending   stale     filling
+//! ```
+//!
+//! This is an optimisation on top of the staging file and may be given up at any time; what it
+//! has not done is done by the commit. The part being filled is kept in memory, paid from the
+//! budget, so that what goes up is never read back. Bytes are gathered as they arrive, in one piece, because
+//! they are in the processor's cache then and a request body is one piece in the end.
+//! Where the budget refuses, or the writer goes back, the part is read from the staging file.
+//!
+//! The first part leaves only when a byte behind it arrives: until then the file may be one
+//! that a single PUT carries. A part that is written to after it left is stale, and sent
+//! again under its number by the commit, when nothing else sends that number any more.
+
+use bytes::{Bytes, BytesMut};
+
+use super::plan::{Uploaded, part_bytes_ahead};
+use crate::budget::{Budget, Reservation};
+use crate::s3::Part;
+use crate::s3::object::ByteRange;
+use crate::s3::object::limits::PARTS_MAX;
+
+/// What has left ahead of the commit, and what is about to.
+///
+/// `P` is what S3 answers for a part, which nothing here looks at.
+///
+/// Invariant: the parts that left and the one being filled are contiguous from the start of
+/// the file, and every byte of them was written by this session.
+#[derive(Debug)]
+pub struct Ahead<P = Part> {
+    part_bytes: u64,
+    parts: Vec<AheadPart<P>>,
+    filling: Filling,
+    sending: usize,
+    is_stopped: bool,
+}
+
+/// A part that is ready to leave.
+#[derive(Debug)]
+pub struct ReadyPart {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its place in the file.
+    pub range: ByteRange,
+    /// Its bytes; `None` when they must be read from the staging file.
+    pub held: Option<Held>,
+}
+
+/// Bytes in memory, paid for.
+#[derive(Debug, Default)]
+pub struct Held {
+    bytes: BytesMut,
+    paid: Vec<Reservation>,
+    paid_bytes: u64,
+}
+
+#[derive(Debug)]
+struct AheadPart<P> {
+    range: ByteRange,
+    state: PartState<P>,
+}
+
+#[derive(Debug)]
+enum PartState<P> {
+    Sending,
+    Uploaded(P),
+    Stale,
+}
+
+/// The part that the writer is in.
+#[derive(Debug)]
+struct Filling {
+    range: ByteRange,
+    held: Option<Held>,
+}
+
+impl Filling {
+    fn at(start: u64, held: Held) -> Self {
+        Self { range: ByteRange { start, end: start }, held: Some(held) }
+    }
+}
+
+/// What the commit makes of a head start.
+#[derive(Debug)]
+pub struct HeadStart<P = Part> {
+    /// The parts that left, in order.
+    pub parts: Vec<(Uploaded, Option<P>)>,
+    /// The part that was being filled, if all of it is in memory.
+    pub held: Option<(ByteRange, Held)>,
+}
+
+impl<P> Ahead<P> {
+    /// Returns the head start of a file that has no bytes yet.
+    pub fn new(part_bytes: u64) -> Self {
+        Self {
+            part_bytes,
+            parts: Vec::new(),
+            filling: Filling::at(0, Held::default()),
+            sending: 0,
+            is_stopped: false,
+        }
+    }
+
+    /// Takes note of bytes that were staged; returns the parts that are ready to leave now.
+    pub fn wrote(&mut self, offset: u64, bytes: &Bytes, budget: &Budget) -> Vec<ReadyPart> {
+        let range = ByteRange { start: offset, end: offset + bytes.len() as u64 };
+        self.spoil(range);
+        let mut ready = Vec::new();
+        let end = self.filling.range.end;
+        if !self.is_stopped && offset <= end && end < range.end {
+            let known = usize::try_from(end - offset).expect("an index into bytes");
+            self.fill(bytes.slice(known..), budget, &mut ready);
+        }
+        ready
+    }
+
+    /// Takes note of a file that was cut to `size`.
+    ///
+    /// After that no part leaves ahead any more, except where none has left yet: a number that
+    /// is being sent may not be given to other bytes.
+    pub fn truncated(&mut self, size: u64) {
+        if size >= self.filling.range.end {
+            return;
+        }
+        self.spoil(ByteRange { start: size, end: self.filling.range.end });
+        if !self.parts.is_empty() {
+            self.is_stopped = true;
+        } else if size == 0 {
+            self.filling = Filling::at(0, Held::default());
+        } else {
+            self.filling.range.end = size;
+        }
+    }
+
+    /// Takes note of how the sending of a part ended. After a failure no more parts leave ahead.
+    pub fn sent(&mut self, number: u32, part: Option<P>) {
+        self.sending -= 1;
+        let state = &mut self.parts[number as usize - 1].state;
+        match (part, &state) {
+            (Some(part), PartState::Sending) => *state = PartState::Uploaded(part),
+            (Some(_), _) => {}
+            (None, _) => {
+                *state = PartState::Stale;
+                self.is_stopped = true;
+            }
+        }
+    }
+
+    /// Lets no more parts leave.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    /// How many parts are on their way.
+    pub fn sending(&self) -> usize {
+        self.sending
+    }
+
+    /// Whether any part has left.
+    pub fn has_begun(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// Hands over to the commit; nothing may be on its way any more.
+    pub fn into_head_start(self) -> HeadStart<P> {
+        assert_eq!(self.sending, 0, "the commit waits for the parts that are on their way");
+        let uploaded = |part: AheadPart<P>| match part.state {
+            PartState::Uploaded(sent) => (Uploaded { range: part.range, current: true }, Some(sent)),
+            PartState::Sending | PartState::Stale => (Uploaded { range: part.range, current: false }, None),
+        };
+        let range = self.filling.range;
+        let held =
+            self.filling.held.filter(|held| held.bytes.len() as u64 == range.len()).map(|held| (range, held));
+        HeadStart { parts: self.parts.into_iter().map(uploaded).collect(), held }
+    }
+
+    /// What is written again is neither what left nor what is held.
+    fn spoil(&mut self, range: ByteRange) {
+        let first = self.parts.partition_point(|part| part.range.end <= range.start);
+        for part in self.parts[first..].iter_mut().take_while(|part| part.range.start < range.end) {
+            part.state = PartState::Stale;
+        }
+        if range.start < self.filling.range.end && self.filling.range.start < range.end {
+            self.filling.held = None;
+        }
+    }
+
+    fn fill(&mut self, mut bytes: Bytes, budget: &Budget, ready: &mut Vec<ReadyPart>) {
+        while !bytes.is_empty() {
+            if self.room() == 0 && !self.leave(ready) {
+                return;
+            }
+            let length = self.room().min(bytes.len() as u64);
+            let piece = bytes.split_to(usize::try_from(length).expect("at most the length of bytes"));
+            if let Some(held) = &mut self.filling.held
+                && !held.push(&piece, budget)
+            {
+                self.filling.held = None;
+            }
+            self.filling.range.end += length;
+        }
+        if self.has_begun() && self.room() == 0 {
+            self.leave(ready);
+        }
+    }
+
+    /// How many more bytes the part being filled takes.
+    fn room(&self) -> u64 {
+        part_bytes_ahead(self.parts.len() as u64 + 1, self.part_bytes) - self.filling.range.len()
+    }
+
+    /// Lets the full part leave; `false` when S3 has no number for it.
+    fn leave(&mut self, ready: &mut Vec<ReadyPart>) -> bool {
+        let number = self.parts.len() as u64 + 1;
+        if number >= PARTS_MAX {
+            self.is_stopped = true;
+            return false;
+        }
+        let next_bytes = part_bytes_ahead(number + 1, self.part_bytes);
+        let next = Filling::at(self.filling.range.end, Held::for_part(next_bytes));
+        let Filling { range, held } = std::mem::replace(&mut self.filling, next);
+        self.parts.push(AheadPart { range, state: PartState::Sending });
+        self.sending += 1;
+        ready.push(ReadyPart { number: u32::try_from(number).expect("below ten thousand"), range, held });
+        true
+    }
+}
+
+impl Held {
+    /// Returns the place for a whole part, so that it does not move as it grows. It is not paid
+    /// for, and not resident, before there is something in it.
+    fn for_part(bytes: u64) -> Self {
+        let capacity = usize::try_from(bytes.min(PLACE_BYTES_MAX)).expect("it fits in memory");
+        Self { bytes: BytesMut::with_capacity(capacity), ..Self::default() }
+    }
+
+    /// Adds a piece; `false` when the budget has no bytes for it.
+    fn push(&mut self, piece: &[u8], budget: &Budget) -> bool {
+        let needed = (self.bytes.len() + piece.len()) as u64;
+        if needed > self.paid_bytes {
+            // In doublings at first: small files pay little, small writes ask seldom.
+            let bytes = (needed - self.paid_bytes).max(needed.clamp(PAY_BYTES_MIN, PAY_BYTES_MAX));
+            let Some(reservation) = budget.ask(bytes) else { return false };
+            self.paid.push(reservation);
+            self.paid_bytes += bytes;
+        }
+        self.bytes.extend_from_slice(piece);
+        true
+    }
+
+    /// The bytes, and what pays for them.
+    pub fn into_bytes(self) -> (Bytes, Vec<Reservation>) {
+        (self.bytes.freeze(), self.paid)
+    }
+}
+
+const PLACE_BYTES_MAX: u64 = 64 << 20;
+const PAY_BYTES_MIN: u64 = 4 << 10;
+const PAY_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn budget() -> Budget {
+        Budget::new(256 * MIB)
+    }
+
+    fn wrote(ahead: &mut Ahead<()>, mib: u64, length_mib: u64) -> Vec<(u32, u64, u64, bool)> {
+        let bytes = Bytes::from(vec![7; (length_mib * MIB) as usize]);
+        let ready = ahead.wrote(mib * MIB, &bytes, &budget());
+        ready
+            .into_iter()
+            .map(|p| (p.number, p.range.start / MIB, p.range.end / MIB, p.held.is_some()))
+            .collect()
+    }
+
+    fn currents(ahead: Ahead<()>) -> Vec<bool> {
+        ahead.into_head_start().parts.iter().map(|(uploaded, _)| uploaded.current).collect()
+    }
+
+    #[test]
+    fn the_first_part_waits_for_the_byte_behind_it_and_later_ones_do_not() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 8), []);
+        assert_eq!(wrote(&mut ahead, 8, 9), [(1, 0, 8, true), (2, 8, 16, true)]);
+    }
+
+    #[test]
+    fn a_part_that_was_written_again_is_read_from_the_staging_file() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 4), []);
+        assert_eq!(wrote(&mut ahead, 1, 1), []);
+        assert_eq!(wrote(&mut ahead, 3, 6), [(1, 0, 8, false)]);
+    }
+
+    #[test]
+    fn a_writer_who_jumps_ahead_leaves_the_part_as_it_is() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 4), []);
+        assert_eq!(wrote(&mut ahead, 20, 4), []);
+        assert_eq!(wrote(&mut ahead, 4, 5), [(1, 0, 8, true)]);
+    }
+
+    #[test]
+    fn a_part_written_after_it_left_is_stale_even_if_it_arrives() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 17).len(), 2);
+        assert_eq!(wrote(&mut ahead, 0, 1), []);
+        ahead.sent(1, Some(()));
+        ahead.sent(2, Some(()));
+        assert_eq!(currents(ahead), [false, true]);
+    }
+
+    #[test]
+    fn nothing_leaves_after_a_failure_or_a_cut() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
+        ahead.sent(1, None);
+        assert_eq!(wrote(&mut ahead, 9, 20), []);
+        assert_eq!(currents(ahead), [false]);
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
+        ahead.truncated(4 * MIB);
+        assert_eq!(wrote(&mut ahead, 4, 20), []);
+    }
+
+    #[test]
+    fn a_file_emptied_before_anything_left_starts_again() {
+        let mut ahead = Ahead::new(8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 4), []);
+        ahead.truncated(0);
+        assert_eq!(wrote(&mut ahead, 0, 9), [(1, 0, 8, true)]);
+    }
+
+    #[test]
+    fn without_memory_the_part_goes_by_the_disk() {
+        let mut ahead = Ahead::<()>::new(8 * MIB);
+        let small = Budget::new(4 * MIB);
+        let ready = ahead.wrote(0, &Bytes::from(vec![7; 9 << 20]), &small);
+        assert!(ready.len() == 1 && ready[0].held.is_none());
+        assert_eq!(small.free_bytes(), small.total_bytes() - MIB, "what was held is given back");
+    }
+
+    #[test]
+    fn small_writes_pay_for_what_they_hold() {
+        let budget = budget();
+        let mut ahead = Ahead::<()>::new(8 * MIB);
+        for offset in 0..100_000 {
+            assert!(ahead.wrote(offset, &Bytes::from_static(b"x"), &budget).is_empty());
+        }
+        assert!(budget.total_bytes() - budget.free_bytes() < 300_000);
+        let (range, held) = ahead.into_head_start().held.expect("it is in memory");
+        let (bytes, _paid) = held.into_bytes();
+        assert_eq!((range.len(), bytes.len()), (100_000, 100_000));
+    }
+}

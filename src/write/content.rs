@@ -1,0 +1,459 @@
+//! Where each byte of a written file is at the moment.
+//!
+//! ```text
+//!   overlay   ░░░░░░▓▓░░░░░░░░░    written while a commit runs; gone soon after
+//!   staged    ▓▓▓▓▓▓▓▓▓▓░░░░▓▓▓    what this session wrote
+//!   base      ███████████████      the version in S3 that shows where nothing covers it
+//! ```
+//!
+//! A commit reads the staged layer, so nothing may change there until it is over. What is
+//! written meanwhile goes to the overlay, which moves down afterwards, a piece at a time, so that
+//! nobody waits for long. Readers look from the top.
+//!
+//! Staged bytes stay after a commit, while the session lives: they are what S3 has, so that a
+//! program that writes, synchronises and writes on never fetches its own bytes. Which of them S3
+//! does *not* have is a claim of its own, `dirty`.
+
+use std::io;
+use std::sync::Arc;
+
+use super::ranges::{Claim, RangeSet};
+use super::staging::{Layer, Place, Role, StagingFile};
+use crate::s3::object::{ByteRange, ObjectMeta};
+
+/// The bytes of one written file.
+#[derive(Debug)]
+pub struct Content {
+    place: Place,
+    size: u64,
+    /// The version that shows below the layers.
+    base: Option<ObjectMeta>,
+    staged: Layer,
+    overlay: Overlay,
+    /// What S3 does not have, or will not have once the running commit is over.
+    dirty: Claim,
+    /// Whether the local files are removed already, or somebody else takes care of them.
+    leaves_files: bool,
+}
+
+#[derive(Debug)]
+enum Overlay {
+    /// No commit: the staged layer takes what is written.
+    Absent,
+    /// A commit reads the staged layer.
+    Above(Layer),
+    /// The commit is over. These ranges are still to move down; new ones no longer come here.
+    Draining { file: Arc<StagingFile>, left: RangeSet },
+}
+
+/// The content at one moment, which nothing changes until [`Content::unseal`].
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Length of the file.
+    pub size: u64,
+    /// The version that it builds on.
+    pub base: Option<ObjectMeta>,
+    /// What was written on top of that.
+    pub staged: Layer,
+    /// What the base does not have.
+    pub dirty: Claim,
+}
+
+/// A stretch of the file that is all in one place.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Its place in the file.
+    pub range: ByteRange,
+    /// Where to read it.
+    pub home: Home,
+}
+
+/// Where to read a [`Segment`].
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// In a staging file, at its own offset.
+    Local(Arc<StagingFile>),
+    /// Nowhere: zeros.
+    Zeros,
+    /// In the base version.
+    Base,
+}
+
+impl Content {
+    /// Returns an empty file, or one that shows all of `base`.
+    pub fn new(place: Place, base: Option<ObjectMeta>) -> Self {
+        let size = base.as_ref().map_or(0, |base| base.size);
+        let staged = Layer::new(Claim::from(size), Role::Staged);
+        Self {
+            place,
+            size,
+            base,
+            staged,
+            overlay: Overlay::Absent,
+            dirty: Claim::from(size),
+            leaves_files: false,
+        }
+    }
+
+    /// Length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The version that shows below what was written.
+    pub fn base(&self) -> Option<&ObjectMeta> {
+        self.base.as_ref()
+    }
+
+    /// Where the files are.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether S3 does not have this content. While a commit runs: will not have it when that is over.
+    pub fn is_dirty(&self) -> bool {
+        let is_as_long = self.base.as_ref().is_some_and(|base| base.size == self.size);
+        !is_as_long || !self.dirty.is_empty_within(self.size)
+    }
+
+    /// Whether no byte of any version in S3 shows.
+    pub fn is_all_ours(&self) -> bool {
+        self.staged.claim().floor() == 0
+    }
+
+    /// Whether a commit is reading the staged layer, or what came meanwhile has not moved down.
+    pub fn has_overlay(&self) -> bool {
+        !matches!(self.overlay, Overlay::Absent)
+    }
+
+    /// The staging file, once a byte was written.
+    pub fn staging_file(&self) -> Option<&Arc<StagingFile>> {
+        self.staged.file()
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// Those of the local filesystem. Bytes that were ours before may then be the new ones.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let range = ByteRange { start: offset, end: offset + bytes.len() as u64 };
+        // First of all: should the write fail half way, S3 does not have what is there now.
+        self.dirty.insert(ByteRange { start: range.start, end: range.end.min(self.size) });
+        let layer = match &mut self.overlay {
+            Overlay::Above(layer) => layer,
+            Overlay::Absent | Overlay::Draining { .. } => &mut self.staged,
+        };
+        if let Err(error) = layer.write(offset, bytes, &self.place) {
+            // What was written behind the end would come to light when the file grows.
+            layer.truncate(self.size)?;
+            return Err(error);
+        }
+        if let Overlay::Draining { left, .. } = &mut self.overlay {
+            left.remove(range);
+        }
+        self.dirty.insert(range);
+        self.size = self.size.max(range.end);
+        Ok(())
+    }
+
+    /// Sets the length: what is cut off is gone, what is added is zeros.
+    ///
+    /// # Errors
+    /// Those of the local filesystem; nothing has changed then.
+    pub fn truncate(&mut self, size: u64) -> io::Result<()> {
+        if size < self.size {
+            match &mut self.overlay {
+                Overlay::Above(layer) => layer.truncate(size)?,
+                Overlay::Absent => self.staged.truncate(size)?,
+                Overlay::Draining { left, .. } => {
+                    self.staged.truncate(size)?;
+                    left.remove(ByteRange { start: size, end: u64::MAX });
+                }
+            }
+            self.dirty.truncate(size);
+        }
+        self.size = size;
+        Ok(())
+    }
+
+    /// Where the bytes of `range` are, as far as the file reaches.
+    pub fn segments(&self, range: ByteRange) -> Vec<Segment> {
+        let range = ByteRange { start: range.start, end: range.end.min(self.size) };
+        if range.is_empty() {
+            return Vec::new();
+        }
+        let (file, pieces) = match &self.overlay {
+            Overlay::Absent => (None, vec![(range, false)]),
+            Overlay::Above(layer) => (layer.file().cloned(), layer.claim().pieces(range)),
+            Overlay::Draining { file, left } => (Some(Arc::clone(file)), left.pieces(range)),
+        };
+        let overlaid = file.map_or(Home::Zeros, Home::Local);
+        let mut segments = Vec::new();
+        for (range, is_overlaid) in pieces {
+            if is_overlaid {
+                segments.push(Segment { range, home: overlaid.clone() });
+            } else {
+                segments.extend(segments_of(&self.staged, range));
+            }
+        }
+        segments
+    }
+
+    /// Leaves the local files where they are: they are to be kept.
+    pub fn leave_files(&mut self) {
+        self.leaves_files = true;
+    }
+
+    /// Removes the local files, once, unless they are to be kept.
+    pub fn remove_files(&mut self) {
+        if self.leaves_files {
+            return;
+        }
+        let overlay = match &self.overlay {
+            Overlay::Absent => None,
+            Overlay::Above(layer) => layer.file(),
+            Overlay::Draining { file, .. } => Some(file),
+        };
+        [overlay, self.staged.file()].into_iter().flatten().for_each(|file| file.remove());
+        self.leaves_files = true;
+    }
+
+    /// Freezes the content for a commit; what is written from here on belongs to the next one.
+    pub fn seal(&mut self) -> Snapshot {
+        assert!(!self.has_overlay(), "one commit at a time");
+        self.overlay = Overlay::Above(Layer::new(Claim::nothing(), Role::Overlay));
+        let sealed = self.snapshot();
+        // The version that the commit makes ends where the file ends now.
+        self.dirty = Claim::from(self.size);
+        sealed
+    }
+
+    /// Returns the content as it is at this moment, which may change under the caller.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            size: self.size,
+            base: self.base.clone(),
+            staged: self.staged.clone(),
+            dirty: self.dirty.clone(),
+        }
+    }
+
+    /// Takes note of the version that a commit made of what was sealed.
+    pub fn committed(&mut self, version: ObjectMeta) {
+        self.base = Some(version);
+    }
+
+    /// Ends the freeze. What was written meanwhile has still to [move down](Self::drain).
+    ///
+    /// # Errors
+    /// Those of ftruncate(2); the freeze goes on then.
+    pub fn unseal(&mut self) -> io::Result<()> {
+        let Overlay::Above(layer) = &self.overlay else { return Ok(()) };
+        self.staged.truncate(layer.claim().floor())?;
+        let mut left = RangeSet::default();
+        let whole = ByteRange { start: 0, end: self.size };
+        let claimed = layer.claim().pieces(whole).into_iter().filter(|(_, claimed)| *claimed);
+        claimed.for_each(|(range, _)| left.insert(range));
+        self.overlay = match layer.file() {
+            Some(file) => Overlay::Draining { file: Arc::clone(file), left },
+            // Nothing was written, so what it claims is zeros, and the staged layer has those now.
+            None => Overlay::Absent,
+        };
+        Ok(())
+    }
+
+    /// Moves some of what was written during the commit down to the staged layer.
+    ///
+    /// Returns whether there is more to move.
+    ///
+    /// # Errors
+    /// Those of the local filesystem; nothing is lost, and it may be tried again.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        let Overlay::Draining { file, left } = &mut self.overlay else { return Ok(false) };
+        if let Some(run) = left.first() {
+            let range = ByteRange { start: run.start, end: run.end.min(run.start + DRAIN_BYTES) };
+            let bytes = file.read(range)?;
+            self.staged.write(range.start, &bytes, &self.place)?;
+            left.remove(range);
+            return Ok(true);
+        }
+        file.remove();
+        self.overlay = Overlay::Absent;
+        Ok(false)
+    }
+}
+
+impl Snapshot {
+    /// Where the bytes of `range` are.
+    pub fn segments(&self, range: ByteRange) -> Vec<Segment> {
+        segments_of(&self.staged, range)
+    }
+}
+
+fn segments_of(staged: &Layer, range: ByteRange) -> Vec<Segment> {
+    let local = staged.file().map_or(Home::Zeros, |file| Home::Local(Arc::clone(file)));
+    let home = |is_staged| if is_staged { local.clone() } else { Home::Base };
+    let pieces = staged.claim().pieces(range).into_iter();
+    pieces.map(|(range, is_staged)| Segment { range, home: home(is_staged) }).collect()
+}
+
+/// Moved at a time while the session is locked: well below a millisecond.
+const DRAIN_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot use its scratch directory has failed")]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::s3::object::ETag;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write { at: u64, length: u64 },
+        Truncate { size: u64 },
+        Seal,
+        Conclude,
+        Drain,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = (0_u8..10, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
+            0..4 => Step::Write { at, length },
+            4 | 5 => Step::Truncate { size: at },
+            6 => Step::Seal,
+            7 => Step::Conclude,
+            _ => Step::Drain,
+        });
+        proptest::collection::vec(step, 1..30)
+    }
+
+    /// The content, what it should be, and what S3 has.
+    struct Pair {
+        content: Content,
+        model: Vec<u8>,
+        base: Vec<u8>,
+        sealed: Option<(Snapshot, Vec<u8>)>,
+    }
+
+    impl Pair {
+        fn new(directory: &Path, base: Vec<u8>) -> Self {
+            let content = Content::new(Place::fresh(directory.into()), Some(version(&base)));
+            Self { content, model: base.clone(), base, sealed: None }
+        }
+
+        fn take(&mut self, step: &Step, fill: u8) {
+            match *step {
+                Step::Write { at, length } => {
+                    let bytes = vec![fill; length as usize];
+                    self.content.write(at, &bytes).unwrap();
+                    let end = (at + length) as usize;
+                    self.model.resize(self.model.len().max(end), 0);
+                    self.model[at as usize..end].copy_from_slice(&bytes);
+                }
+                Step::Truncate { size } => {
+                    self.content.truncate(size).unwrap();
+                    self.model.resize(size as usize, 0);
+                }
+                Step::Seal => {
+                    if !self.content.has_overlay() {
+                        self.sealed = Some((self.content.seal(), self.model.clone()));
+                    }
+                }
+                Step::Conclude => {
+                    if let Some((snapshot, expected)) = self.sealed.take() {
+                        self.check_snapshot(&snapshot, &expected);
+                        self.content.committed(version(&expected));
+                        self.base = expected;
+                        self.content.unseal().unwrap();
+                    }
+                }
+                Step::Drain => {
+                    self.content.drain().unwrap();
+                }
+            }
+        }
+
+        fn check(&self) {
+            assert_eq!(self.content.size(), self.model.len() as u64);
+            let whole = ByteRange { start: 0, end: self.content.size() };
+            assert_eq!(self.assembled(self.content.segments(whole)), self.model);
+            if self.sealed.is_none() {
+                self.check_dirty(&self.content.dirty, &self.base, &self.model);
+            }
+        }
+
+        fn check_snapshot(&self, snapshot: &Snapshot, expected: &[u8]) {
+            let whole = ByteRange { start: 0, end: snapshot.size };
+            let segments = if whole.is_empty() { Vec::new() } else { snapshot.segments(whole) };
+            assert_eq!(self.assembled(segments), expected, "a commit sees what was there at its start");
+            self.check_dirty(&snapshot.dirty, &self.base, expected);
+        }
+
+        fn check_dirty(&self, dirty: &Claim, base: &[u8], file: &[u8]) {
+            for (range, is_dirty) in dirty.pieces(ByteRange { start: 0, end: file.len() as u64 }) {
+                let range = range.start as usize..range.end as usize;
+                if !is_dirty && !range.is_empty() {
+                    assert_eq!(file[range.clone()], base[range], "S3 has what is not dirty");
+                }
+            }
+        }
+
+        fn assembled(&self, segments: Vec<Segment>) -> Vec<u8> {
+            let read = |segment: Segment| match segment.home {
+                Home::Local(file) => file.read(segment.range).unwrap().to_vec(),
+                Home::Zeros => vec![0; segment.range.len() as usize],
+                Home::Base => self.base[segment.range.start as usize..segment.range.end as usize].to_vec(),
+            };
+            segments.into_iter().flat_map(read).collect()
+        }
+    }
+
+    fn version(bytes: &[u8]) -> ObjectMeta {
+        ObjectMeta {
+            etag: ETag::new("e"),
+            size: bytes.len() as u64,
+            last_modified: SystemTime::UNIX_EPOCH,
+            storage_class: None,
+            details: None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_is_the_same_in_layers_as_in_one_piece(steps in steps(), base_length in 0_u8..50) {
+            let directory = tempfile::tempdir().unwrap();
+            let mut pair = Pair::new(directory.path(), (0..base_length).map(|i| i ^ 0x80).collect());
+            for (fill, step) in (1..).zip(&steps) {
+                pair.take(step, fill);
+                pair.check();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_during_a_commit_belongs_to_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut pair = Pair::new(directory.path(), Vec::new());
+        for (fill, step) in (1..).zip(&[
+            Step::Write { at: 0, length: 10 },
+            Step::Seal,
+            Step::Write { at: 4, length: 2 },
+            Step::Truncate { size: 8 },
+            Step::Truncate { size: 12 },
+            Step::Conclude,
+            Step::Write { at: 11, length: 4 },
+            Step::Drain,
+            Step::Drain,
+            Step::Drain,
+        ]) {
+            pair.take(step, fill);
+            pair.check();
+        }
+        assert!(!pair.content.has_overlay());
+        assert!(pair.content.is_dirty());
+    }
+}

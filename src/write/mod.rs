@@ -1,0 +1,220 @@
+//! Bytes in: from the first written byte to the object that others see.
+//!
+//! A [`Session`] is the life of one written file, shared by all handles on it. What is written is
+//! staged at once in a local sparse file ([`staging`]), and a sequential writer's parts leave
+//! while it writes ([`ahead`]). [`Session::commit`], which `close` and `fsync` wait for, makes the
+//! object ([`plan`], [`commit`]): one PUT up to the part size, above that a multipart upload that
+//! copies inside S3 what was not touched. [`Sessions`] is what all sessions of a mount share.
+//!
+//! ```text
+//!            write                    commit                      write
+//!   Clean ──────────►  Dirty  ──────────────────────►  Clean  ──────────►  Dirty
+//!   base: what open              │ failed               base: the version
+//!         asked for              ▼                            just committed
+//!                             Failed: every later call hears it; bytes set aside
+//! ```
+//!
+//! # What may be relied upon
+//! - **Nothing acknowledged is lost.** A commit that returned has its bytes in S3. One that failed leaves
+//!   them in the staging directory, under `set-aside/`, and says where. A session whose process
+//!   died is found at the next mount ([`recovery`]).
+//! - **Order.** Writes, cuts and reads of one session apply in the order in which they are
+//!   called: they happen under its lock before the call returns its future. What a write may have to
+//!   wait for afterwards is room for the next one, not its own effect.
+//! - **A commit excludes nothing but other commits** of its session. It commits the file as it was
+//!   when the commit began; what is written meanwhile belongs to the next one ([`content`]).
+//! - **No lost update.** Every commit is conditional on what `open` asked for, see [`Base`].
+//! - **Nothing waits for good.** A session that is idle holds only bytes that it asked the budget for,
+//!   and asking leaves an eighth alone. Who demands bytes holds none, and gives them
+//!   back without waiting for anybody.
+//!
+//! # Invariants
+//! - A journal record exists from before the first local effect of a session until after the
+//!   last effect of its commit in S3. So a staging file without one is of no use to anybody.
+//! - Only [`commit`] makes a [`CommitReceipt`].
+//! - The session's lock is never held across an await, and nothing else is locked under it.
+
+pub mod ahead;
+pub mod commit;
+pub mod content;
+mod fetch;
+pub mod journal;
+pub mod plan;
+pub mod ranges;
+pub mod recovery;
+pub mod session;
+pub mod staging;
+
+#[cfg(all(test, feature = "emulator"))]
+mod tests;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::recovery::Leftover;
+use self::staging::Place;
+use crate::budget::Budget;
+use crate::error::{Error, Kind, Result};
+use crate::name::ObjectKey;
+use crate::s3::Gateway;
+use crate::s3::object::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
+use crate::s3::object::{NewObject, ObjectMeta, Precondition};
+use crate::task::Tasks;
+
+pub use self::commit::CommitReceipt;
+pub use self::recovery::{Outcome, Recovered};
+pub use self::session::{Occasion, Session};
+
+/// How files are staged and sent.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The staging directory, which one process owns.
+    pub staging: PathBuf,
+    /// The preferred size of a part. Files up to this size cost one PUT.
+    pub part_bytes: u64,
+    /// Parts of one file that may be on their way at a time.
+    pub parts_in_flight: usize,
+}
+
+impl Options {
+    /// Returns the defaults: parts of 8 MiB, sixteen at a time.
+    ///
+    /// A connection to S3 carries about 90 MB/s and the first answer takes 20 ms: sixteen of them
+    /// fill 10 Gbit/s. On a local network four to six do, and the rest cost nothing, because a
+    /// part only leaves once it was written.
+    pub fn new(staging: PathBuf) -> Self {
+        Self { staging, part_bytes: 8 << 20, parts_in_flight: 16 }
+    }
+}
+
+/// The object that a session writes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The way to its bucket.
+    pub gateway: Arc<Gateway>,
+    /// Its key.
+    pub key: ObjectKey,
+    /// What is said about it, beside its bytes. The commit adds its id.
+    pub object: NewObject,
+}
+
+/// What a written file starts from, as `open` asked for it, and so what its commit demands.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// Created under a name that nobody had: the commit must not replace anything.
+    New,
+    /// Emptied as it was opened (`O_TRUNC`): whatever is there is replaced, the last writer wins.
+    Replace,
+    /// Builds on this version: the commit must find it still there.
+    Existing(ObjectMeta),
+}
+
+impl Base {
+    fn into_parts(self) -> (Precondition, Option<ObjectMeta>) {
+        match self {
+            Self::New => (Precondition::MustNotExist, None),
+            Self::Replace => (Precondition::Whatever, None),
+            Self::Existing(meta) => (Precondition::MustMatch(meta.etag.clone()), Some(meta)),
+        }
+    }
+}
+
+/// What all sessions of a mount share: the staging directory, the budget, the tasks.
+#[derive(Debug)]
+pub struct Sessions {
+    options: Options,
+    budget: Budget,
+    tasks: Tasks,
+    boot: String,
+    directory: Arc<Path>,
+    leftovers: Mutex<Vec<Leftover>>,
+    /// Locked for as long as this process owns the directory.
+    _lock: File,
+}
+
+impl Sessions {
+    /// Takes possession of the staging directory, which is created if it is missing.
+    ///
+    /// What an earlier process left there stays untouched until [`recover`](Self::recover).
+    ///
+    /// # Errors
+    /// [`Kind::Io`] when another process owns it, and those of the local filesystem.
+    pub fn open(mut options: Options, budget: Budget, tasks: Tasks) -> Result<Arc<Self>> {
+        options.part_bytes = options.part_bytes.clamp(PART_BYTES_MIN, PART_BYTES_MAX);
+        let staging = options.staging.clone();
+        let cannot = |error: std::io::Error| {
+            Error::from(error).context(format!("the staging directory {}", staging.display()))
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(cannot)?;
+        let lock = lock(&staging)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(staging.join(SET_ASIDE)).map_err(cannot)?;
+        let directory: Arc<Path> = staging.as_path().into();
+        let leftovers = recovery::leftovers(&directory).map_err(cannot)?;
+        Ok(Arc::new(Self {
+            options,
+            budget,
+            tasks,
+            boot: journal::boot(),
+            directory,
+            leftovers: Mutex::new(leftovers),
+            _lock: lock,
+        }))
+    }
+
+    /// Begins to write a file. This asks nothing of S3 and of the disk.
+    pub fn begin(self: &Arc<Self>, target: Target, base: Base) -> Arc<Session> {
+        let place = Place::fresh(Arc::clone(&self.directory));
+        Session::new(Arc::clone(self), place, target, base)
+    }
+
+    /// The files that could not be committed, and were kept for somebody to look at.
+    ///
+    /// # Errors
+    /// Those of the local filesystem.
+    pub fn set_aside(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(self.directory.join(SET_ASIDE))?;
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.retain(|path| path.extension().is_none_or(|extension| extension != staging::RECORD));
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// A name under `set-aside/` that a person recognises: bucket, key, and enough to tell two apart.
+    fn aside(&self, bucket: &str, key: &str, place: &Place) -> PathBuf {
+        let readable: String =
+            format!("{bucket}_{key}").chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        let start = readable.len().saturating_sub(READABLE_BYTES_MAX);
+        self.directory.join(SET_ASIDE).join(format!("{}.{}", &readable[start..], &place.id()[..8]))
+    }
+}
+
+/// Plain characters are one byte each, so a name of them may be cut anywhere.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+}
+
+fn lock(staging: &Path) -> Result<File> {
+    let path = staging.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            Kind::Io,
+            format!("the staging directory {} is in use by another mount", staging.display()),
+        )),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The name in an object's user metadata that says which commit made it.
+pub const COMMIT_ID: &str = "s3xmount-commit";
+
+/// The folder of the staging directory where files are kept that could not be committed.
+pub const SET_ASIDE: &str = "set-aside";
+
+/// With what is added, a name stays below the 255 bytes that a directory entry holds.
+const READABLE_BYTES_MAX: usize = 200;

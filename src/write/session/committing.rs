@@ -1,0 +1,192 @@
+//! The session's side of a commit: what it hands over, and what it makes of the outcome.
+
+use std::sync::Arc;
+
+use super::{Occasion, Session, Work, recorded};
+use crate::error::{Error, Kind, Result};
+use crate::s3::object::{ByteRange, Precondition};
+use crate::write::Target;
+use crate::write::ahead::{Ahead, Held};
+use crate::write::commit::{self, BegunUpload, Commit, CommitReceipt, NoteUpload};
+use crate::write::content::Snapshot;
+use crate::write::journal::{Phase, Seal};
+
+impl Session {
+    pub(super) async fn commit_in_turn(
+        self: &Arc<Self>,
+        occasion: Occasion,
+    ) -> Result<Option<CommitReceipt>> {
+        let _turn = self.turn.lock().await;
+        let work = self.core.lock().work(occasion)?;
+        match work {
+            Work::Nothing => Ok(None),
+            Work::Describe => self.describe().await.map(Some),
+            Work::Write => {
+                let outcome = self.write_object().await;
+                self.move_down();
+                match outcome {
+                    Ok((_, DescriptionIs::Behind)) => self.describe().await.map(Some),
+                    Ok((receipt, DescriptionIs::Right)) => Ok(Some(receipt)),
+                    Err(error) => Err(self.fail(error)),
+                }
+            }
+        }
+    }
+
+    async fn write_object(self: &Arc<Self>) -> Result<(CommitReceipt, DescriptionIs)> {
+        let sealed = self.seal()?;
+        self.parts_at_rest().await;
+        let (begun, held) = self.take_head_start();
+        let Sealed { target, snapshot, condition, commit_id, description } = sealed;
+        let held = held.map(|(range, held)| {
+            let (bytes, paid) = held.into_bytes();
+            (range, bytes, paid)
+        });
+        let sessions = Arc::clone(&self.sessions);
+        let note_upload = self.note_upload();
+        let commit = Commit { sessions, target, snapshot, condition, commit_id, held, note_upload };
+        let receipt = commit.run(begun).await?;
+        self.conclude(&receipt);
+        Ok((receipt, description))
+    }
+
+    /// Freezes the file for the commit, and writes down all that is needed to finish it.
+    fn seal(&self) -> Result<Sealed> {
+        let mut core = self.core.lock();
+        self.ensure_journal(&mut core)?;
+        let snapshot = core.content.snapshot();
+        let commit_id = core.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
+        let seal = seal_of(&core.target, &core.condition, &snapshot, commit_id.clone());
+        if let Some(journal) = &mut core.journal {
+            journal.update(|record| record.phase = Phase::Sealed(Box::new(seal)))?;
+        }
+        let snapshot = core.content.seal();
+        // A request that is still to come has the description of this moment; an upload that
+        // began earlier has that of its beginning.
+        let is_due = std::mem::take(&mut core.description_is_due);
+        let description =
+            if is_due && core.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
+        let (target, condition) = (core.target.clone(), core.condition.clone());
+        Ok(Sealed { target, snapshot, condition, commit_id, description })
+    }
+
+    fn take_head_start(&self) -> (Option<BegunUpload>, Option<(ByteRange, Held)>) {
+        let mut core = self.core.lock();
+        let early = core.early.take();
+        let Some(start) = core.ahead.take().map(Ahead::into_head_start) else { return (None, None) };
+        let begun = early.and_then(|early| {
+            let (upload, object) = (early.upload()?, early.object.clone());
+            Some(BegunUpload { upload, object, parts: start.parts })
+        });
+        (begun, start.held)
+    }
+
+    fn note_upload(self: &Arc<Self>) -> NoteUpload {
+        let session = Arc::downgrade(self);
+        Arc::new(move |id| match session.upgrade() {
+            Some(session) => session.note(id),
+            None => Err(Error::new(Kind::Io, "the session is gone")),
+        })
+    }
+
+    pub(super) fn note(&self, upload_id: &str) -> Result<()> {
+        match &mut self.core.lock().journal {
+            Some(journal) => journal.update(|record| record.upload = Some(upload_id.to_owned())),
+            None => Err(Error::new(Kind::Io, "an upload of something that was never staged")),
+        }
+    }
+
+    /// Takes the committed version as the new base. What was written meanwhile stays journalled.
+    fn conclude(&self, receipt: &CommitReceipt) {
+        let mut core = self.core.lock();
+        let version = receipt.meta().clone();
+        core.condition = Precondition::MustMatch(version.etag.clone());
+        core.content.committed(version.clone());
+        let Some(mut journal) = core.journal.take() else { return };
+        if !core.content.is_dirty() {
+            journal.end();
+            return;
+        }
+        let noted = journal.update(|record| {
+            record.base = Some(recorded(&version));
+            record.upload = None;
+            record.phase = Phase::Open;
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the journal still says what S3 has by now");
+        }
+        core.journal = Some(journal);
+    }
+
+    /// Moves what was written during the commit to its place among the other staged bytes.
+    ///
+    /// Locks anew for each piece: writers come in between. A failure (a full disk) fails the
+    /// session; what could not be moved stays in the staging directory, and recovery keeps it.
+    fn move_down(&self) {
+        let step = |is_sealed: bool| {
+            let content = &mut self.core.lock().content;
+            if is_sealed { content.unseal().map(|()| true) } else { content.drain() }
+        };
+        let mut moved = step(true);
+        while let Ok(true) = moved {
+            moved = step(false);
+        }
+        if let Err(error) = moved {
+            self.fail(Error::from(error).context("staging what was written during a commit"));
+        }
+    }
+
+    async fn describe(&self) -> Result<CommitReceipt> {
+        let (target, version) = {
+            let mut core = self.core.lock();
+            core.description_is_due = false;
+            (core.target.clone(), core.content.base().cloned())
+        };
+        let version = version.ok_or_else(|| Error::new(Kind::Io, "there is no object to describe"))?;
+        let described = commit::describe(&target, &version).await;
+        let mut core = self.core.lock();
+        match &described {
+            Ok(receipt) => {
+                let version = receipt.meta().clone();
+                core.condition = Precondition::MustMatch(version.etag.clone());
+                core.content.committed(version);
+            }
+            // The bytes are safe. Who asks again may have more luck.
+            Err(_) => core.description_is_due = true,
+        }
+        described
+    }
+}
+
+/// What a commit takes with it.
+struct Sealed {
+    target: Target,
+    snapshot: Snapshot,
+    condition: Precondition,
+    commit_id: String,
+    description: DescriptionIs,
+}
+
+/// How what the object says about itself will stand to what it shall say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DescriptionIs {
+    Right,
+    Behind,
+}
+
+pub(super) fn seal_of(
+    target: &Target,
+    condition: &Precondition,
+    snapshot: &Snapshot,
+    commit_id: String,
+) -> Seal {
+    Seal {
+        commit_id,
+        condition: condition.into(),
+        size: snapshot.size,
+        staged: snapshot.staged.claim().clone(),
+        dirty: snapshot.dirty.clone(),
+        user: target.object.user.clone(),
+        content_type: target.object.content_type.clone(),
+    }
+}

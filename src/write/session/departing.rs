@@ -1,0 +1,169 @@
+//! Parts that leave ahead of the commit, and the writer who waits for them.
+//!
+//! Each part is a task of its own, and reports to the session however it ends. What goes wrong here
+//! is not reported to anybody else: the commit sends the part again and has the word.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::{Core, Session};
+use crate::error::{Error, Kind, Result};
+use crate::name::ObjectKey;
+use crate::s3::object::NewObject;
+use crate::s3::{Body, Gateway, Part, Upload};
+use crate::write::Target;
+use crate::write::ahead::{Ahead, ReadyPart};
+use crate::write::commit;
+use crate::write::staging::StagingFile;
+
+/// A multipart upload that begins when the first part leaves for it.
+#[derive(Debug)]
+pub(super) struct EarlyUpload {
+    upload: OnceCell<Upload>,
+    gateway: Arc<Gateway>,
+    key: ObjectKey,
+    /// The description it is begun with, commit id included.
+    pub(super) object: NewObject,
+    pub(super) commit_id: String,
+}
+
+/// A part on its way. However that ends, the session hears of it, or its commit would wait for good.
+struct Departure {
+    session: Arc<Session>,
+    number: u32,
+    /// Its receipt, once it has arrived.
+    part: Option<Part>,
+}
+
+impl Session {
+    /// Waits until a writer may go on: a lane is free, and there is memory for what comes next.
+    pub(super) async fn room(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.has_room() {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let sending = self.core.lock().ahead.as_ref().map_or(0, Ahead::sending);
+        // With nothing under way there is nothing to wait for: the disk takes what memory cannot.
+        sending == 0
+            || sending < self.sessions.options.parts_in_flight
+                && self.sessions.budget.ask(MEMORY_AHEAD_BYTES).is_some()
+    }
+
+    /// Lets a part leave for the upload that begins with the first of them.
+    pub(super) fn let_leave(self: &Arc<Self>, core: &mut Core, part: ReadyPart) {
+        let early = match &core.early {
+            Some(early) => Arc::clone(early),
+            None => {
+                // It begins with the description of this moment.
+                core.description_is_due = false;
+                Arc::clone(core.early.insert(Arc::new(EarlyUpload::of(&core.target))))
+            }
+        };
+        let file = core.content.staging_file().cloned();
+        let departure = Departure { session: Arc::clone(self), number: part.number, part: None };
+        // Detached: it reports to the session, and the commit waits for that.
+        drop(self.sessions.tasks.spawn("part ahead", departure.travel(early, part, file)));
+    }
+
+    async fn send_ahead(
+        &self,
+        early: &EarlyUpload,
+        part: ReadyPart,
+        file: Option<Arc<StagingFile>>,
+    ) -> Result<Part> {
+        let (bytes, _paid) = match (part.held, file) {
+            (Some(held), _) => held.into_bytes(),
+            (None, Some(file)) => {
+                let paid = commit::pay(&self.sessions.budget, part.range.len()).await;
+                (commit::read_staged(file, part.range).await?, vec![paid])
+            }
+            (None, None) => return Err(Error::new(Kind::Io, "a part that nobody wrote")),
+        };
+        let upload = early.begun(self).await?;
+        Ok(upload.put_part(part.number, Body::from(bytes)).await?)
+    }
+
+    fn sent(&self, number: u32, part: Option<Part>) {
+        if let Some(ahead) = &mut self.core.lock().ahead {
+            ahead.sent(number, part);
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until no part is on its way.
+    pub(in crate::write) async fn parts_at_rest(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.core.lock().ahead.as_ref().is_none_or(|ahead| ahead.sending() == 0) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    pub(super) async fn give_up_early(&self, early: Option<Arc<EarlyUpload>>) {
+        self.parts_at_rest().await;
+        if let Some(upload) = early.and_then(|early| early.upload()) {
+            commit::give_up(upload).await;
+        }
+    }
+}
+
+impl Departure {
+    async fn travel(mut self, early: Arc<EarlyUpload>, part: ReadyPart, file: Option<Arc<StagingFile>>) {
+        let number = self.number;
+        match self.session.send_ahead(&early, part, file).await {
+            Ok(part) => self.part = Some(part),
+            Err(error) => tracing::debug!(%error, number, "a part did not leave ahead"),
+        }
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.session.sent(self.number, self.part.take());
+    }
+}
+
+impl EarlyUpload {
+    fn of(target: &Target) -> Self {
+        let commit_id = commit::fresh_id();
+        let object = commit::named(&target.object, &commit_id);
+        let (gateway, key) = (Arc::clone(&target.gateway), target.key.clone());
+        Self { upload: OnceCell::new(), gateway, key, object, commit_id }
+    }
+
+    /// Begins the upload, once; the journal knows it before the first part leaves.
+    async fn begun(&self, session: &Session) -> Result<&Upload> {
+        let begin = async || {
+            let upload = self.gateway.begin_upload(&self.key, &self.object).await?;
+            match session.note(upload.id()) {
+                Ok(()) => Ok(upload),
+                Err(error) => {
+                    commit::give_up(upload).await;
+                    Err(error)
+                }
+            }
+        };
+        self.upload.get_or_try_init(begin).await
+    }
+
+    /// The upload, if it has begun.
+    pub(super) fn upload(&self) -> Option<Upload> {
+        self.upload.get().cloned()
+    }
+}
+
+/// A writer goes on only while there is memory for about this much: a write of the kernel.
+const MEMORY_AHEAD_BYTES: u64 = 1 << 20;

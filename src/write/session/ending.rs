@@ -1,0 +1,98 @@
+//! How a session ends without having brought its bytes to S3.
+
+use std::path::PathBuf;
+
+use super::committing::seal_of;
+use super::{Core, Life, Session};
+use crate::error::{Error, Kind, Result};
+use crate::write::commit;
+use crate::write::journal::{Phase, Seal};
+use crate::write::recovery;
+
+impl Session {
+    /// Ends the session because the mount ends: keeps what is staged and not in S3, after waiting for
+    /// a commit that is running. Returns what every later caller will hear, if there was anything.
+    pub async fn set_aside(&self) -> Option<Error> {
+        let _turn = self.turn.lock().await;
+        self.is_dirty()
+            .then(|| self.fail(Error::new(Kind::ShuttingDown, "unmounted before the file was closed")))
+    }
+
+    /// Ends the session for good: keeps the bytes for somebody to look at and says where they are.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let mut core = self.core.lock();
+        match &core.life {
+            Life::Failed(first) => return first.clone(),
+            Life::Abandoned | Life::Over => return error,
+            Life::Live => {}
+        }
+        let kept = self.keep(&mut core, &error);
+        if !matches!(kept, Ok(None)) {
+            core.content.leave_files();
+        }
+        let error = match kept {
+            Ok(Some(path)) => {
+                error.context(format!("the bytes of {} are kept in {}", core.target.key, path.display()))
+            }
+            Ok(None) => error,
+            Err(why) => error
+                .context(format!("the bytes of {} stay in the staging directory ({why})", core.target.key)),
+        };
+        core.drop_head_start();
+        core.life = Life::Failed(error.clone());
+        drop(core);
+        self.progress.notify_waiters();
+        error
+    }
+
+    /// Moves the staged bytes and their record to where a person finds them; `None` if there are none.
+    fn keep(&self, core: &mut Core, error: &Error) -> Result<Option<PathBuf>> {
+        let Some(mut journal) = core.journal.take() else { return Ok(None) };
+        let snapshot = core.content.snapshot();
+        let Some(file) = snapshot.staged.file() else {
+            if core.content.has_overlay() {
+                // All there is was written during a commit and found no room: recovery keeps it.
+                return Err(Error::new(Kind::NoSpace, "what was written last could not be moved"));
+            }
+            journal.end();
+            return Ok(None);
+        };
+        let seal = seal_of(&core.target, &core.condition, &snapshot, commit::fresh_id());
+        let place = core.content.place().clone();
+        let noted = journal.update(|record| {
+            record.phase = match &record.phase {
+                // The commit id stays: the object may turn out to be ours after all.
+                Phase::Sealed(old) => {
+                    Phase::Sealed(Box::new(Seal { commit_id: old.commit_id.clone(), ..seal }))
+                }
+                Phase::Open => Phase::Open,
+            };
+            record.failure = Some(error.to_string());
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the journal could not say why the bytes are kept");
+        }
+        file.stretch(snapshot.size)?;
+        let record = journal.record();
+        let aside = self.sessions.aside(&record.bucket, &record.key, &place);
+        recovery::keep(file.path(), journal, &aside)?;
+        Ok(Some(aside))
+    }
+}
+
+impl Drop for Session {
+    /// The bytes of a session that nobody closed are kept, as after a crash.
+    fn drop(&mut self) {
+        let core = self.core.get_mut();
+        let is_wanted = matches!(core.life, Life::Live) && core.journal.is_some();
+        if is_wanted {
+            let error = self.fail(Error::new(Kind::Io, "the session ended before the file was closed"));
+            tracing::warn!(%error, "a written file was never closed");
+        }
+        let core = self.core.get_mut();
+        if let Some(upload) = core.early.take().and_then(|early| early.upload()) {
+            drop(self.sessions.tasks.spawn("abort upload", commit::give_up(upload)));
+        }
+        core.content.remove_files();
+    }
+}

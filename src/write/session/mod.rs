@@ -1,0 +1,447 @@
+//! One written file, shared by all handles on it.
+//!
+//! Every change happens under one short lock, on the thread of the caller: staging is a write to
+//! the page cache, and the order of the calls is the order of their effects. Commits are tasks of
+//! their own, one at a time, because they must end even when nobody waits for them any more.
+
+mod committing;
+mod departing;
+mod ending;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use self::departing::EarlyUpload;
+use super::ahead::Ahead;
+use super::commit::{self, CommitReceipt};
+use super::content::{Content, Home};
+use super::fetch::fetch;
+use super::journal::{FORMAT, Journal, Phase, Record, RecordedBase};
+use super::staging::Place;
+use super::{Base, Sessions, Target};
+use crate::error::{Error, Kind, Result};
+use crate::name::ObjectKey;
+use crate::s3::object::limits::OBJECT_BYTES_MAX;
+use crate::s3::object::{ByteRange, NewObject, ObjectMeta, Precondition, UserMetadata};
+use crate::s3::{Gateway, S3ErrorKind};
+
+/// One written file.
+#[derive(Debug)]
+pub struct Session {
+    sessions: Arc<Sessions>,
+    core: Mutex<Core>,
+    /// Held by the commit that is running. Taken before `core`, never under it.
+    turn: tokio::sync::Mutex<()>,
+    /// Rings when a part that left ahead has arrived, or failed to.
+    progress: Notify,
+}
+
+/// Why a commit is asked for, which decides whether a file without a written byte becomes an object.
+///
+/// Ordered by how much is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Occasion {
+    /// A descriptor was closed. Others may be open, and their first write yet to come: `dd of=`
+    /// and every redirection of a shell duplicate a descriptor and close the original before they
+    /// write. So a new file that is still empty is left alone.
+    Flush,
+    /// `fsync`: what there is now shall be in S3, were it an empty file.
+    Sync,
+    /// The last handle leaves.
+    LastClose,
+}
+
+#[derive(Debug)]
+struct Core {
+    target: Target,
+    /// What must be true for the next commit to take effect.
+    condition: Precondition,
+    content: Content,
+    /// `None` where a version in S3 shows through: its bytes lie before those that are written.
+    ahead: Option<Ahead>,
+    /// The upload that parts leave for ahead of the commit.
+    early: Option<Arc<EarlyUpload>>,
+    /// Exists while anything is staged that S3 does not have.
+    journal: Option<Journal>,
+    life: Life,
+    /// Whether a byte was written, the length set or the description given. A new file that is
+    /// untouched does not become an object before its last close.
+    touched: bool,
+    /// Whether S3's version says something else about itself than it shall.
+    description_is_due: bool,
+}
+
+#[derive(Debug)]
+enum Life {
+    /// Written to, committed, written to again.
+    Live,
+    /// A commit failed for good; everyone hears it until the last close.
+    Failed(Error),
+    /// Unlinked: the bytes serve those who have it open, and nobody else will see them.
+    Abandoned,
+    /// The last handle has left.
+    Over,
+}
+
+/// What a commit has to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Work {
+    Nothing,
+    Describe,
+    Write,
+}
+
+impl Session {
+    pub(super) fn new(sessions: Arc<Sessions>, place: Place, target: Target, base: Base) -> Arc<Self> {
+        let (condition, base) = base.into_parts();
+        let ahead = base.is_none().then(|| Ahead::new(sessions.options.part_bytes));
+        let core = Core {
+            target,
+            condition,
+            content: Content::new(place, base),
+            ahead,
+            early: None,
+            journal: None,
+            life: Life::Live,
+            touched: false,
+            description_is_due: false,
+        };
+        let (core, turn, progress) = (Mutex::new(core), tokio::sync::Mutex::new(()), Notify::new());
+        Arc::new(Self { sessions, core, turn, progress })
+    }
+
+    /// Length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.core.lock().content.size()
+    }
+
+    /// The version in S3 that the session builds on; `None` for one that S3 has never seen.
+    pub fn version(&self) -> Option<ObjectMeta> {
+        self.core.lock().content.base().cloned()
+    }
+
+    /// Whether the session has anything that S3 does not have.
+    pub fn is_dirty(&self) -> bool {
+        !matches!(self.core.lock().work(Occasion::LastClose), Ok(Work::Nothing))
+    }
+
+    /// What will be said about the object, without the commit id.
+    pub fn description(&self) -> NewObject {
+        self.core.lock().target.object.clone()
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// They are staged when this returns; the future waits until there is room for more, which
+    /// is how a writer that is faster than the network is slowed down.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`] when the staging directory is full, [`Kind::TooLarge`] beyond the
+    /// largest object, and what a failed commit came to.
+    pub fn write(
+        self: &Arc<Self>,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let staged = self.stage(&mut self.core.lock(), offset, &bytes);
+        let session = Arc::clone(self);
+        async move {
+            staged?;
+            session.room().await;
+            Ok(())
+        }
+    }
+
+    /// Writes `bytes` at the end of the file, wherever that is by now; returns where it was.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn append(
+        self: &Arc<Self>,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<u64>> + Send + 'static + use<> {
+        let mut core = self.core.lock();
+        let offset = core.content.size();
+        let staged = self.stage(&mut core, offset, &bytes);
+        drop(core);
+        let session = Arc::clone(self);
+        async move {
+            staged?;
+            session.room().await;
+            Ok(offset)
+        }
+    }
+
+    /// Sets the length: what is cut off is gone, what is added is zeros.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        let mut core = self.core.lock();
+        core.check()?;
+        check_size(size)?;
+        if size == core.content.size() {
+            return Ok(());
+        }
+        self.ensure_journal(&mut core)?;
+        core.content.truncate(size)?;
+        core.touched = true;
+        let is_committing = core.content.has_overlay();
+        match &mut core.ahead {
+            Some(ahead) if !is_committing => ahead.truncated(size),
+            // The version in S3 shows no more, so a sequential writer may have a head start again.
+            None if size == 0 && !is_committing => {
+                core.ahead = Some(Ahead::new(self.sessions.options.part_bytes))
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads up to `size` bytes at `offset`: our own where we have written, else those of the base.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when bytes of the base are needed and it is no longer there.
+    pub async fn read(&self, offset: u64, size: u64) -> Result<Vec<Bytes>> {
+        let range = ByteRange { start: offset, end: offset.saturating_add(size) };
+        loop {
+            let (segments, target, base) = {
+                let core = self.core.lock();
+                core.check()?;
+                (core.content.segments(range), core.target.clone(), core.content.base().cloned())
+            };
+            let mut pieces = Vec::new();
+            let mut replaced = false;
+            for segment in segments {
+                match (segment.home, &base) {
+                    (Home::Local(file), _) => pieces.push(commit::read_staged(file, segment.range).await?),
+                    (Home::Base, Some(base)) => {
+                        match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
+                            Ok(fetched) => pieces.extend(fetched),
+                            // By ourselves, perhaps: a commit may have ended between two looks.
+                            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
+                                replaced = self.version().is_some_and(|now| now.etag != base.etag);
+                                if !replaced {
+                                    return Err(error.into());
+                                }
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    (Home::Zeros | Home::Base, _) => pieces.push(zeros(segment.range)),
+                }
+            }
+            if !replaced {
+                return Ok(pieces);
+            }
+        }
+    }
+
+    /// Says something else about the object, which the next commit will bring to S3.
+    ///
+    /// Where an upload has begun already, S3 can only be told by a copy of the object onto itself
+    /// after the commit; so this is for what an application asked for.
+    pub fn set_metadata(&self, user: UserMetadata) {
+        let mut core = self.core.lock();
+        if core.target.object.user != user {
+            core.target.object.user = user;
+            core.touched = true;
+            core.description_is_due = true;
+        }
+    }
+
+    /// Says something else about the object if that costs no request: until an upload begins.
+    ///
+    /// For what follows from writing, such as the time of the last write.
+    pub fn suggest_metadata(&self, user: UserMetadata) {
+        self.core.lock().target.object.user = user;
+    }
+
+    /// Brings to S3 what it does not have, and returns when it has it; `None` if that was nothing.
+    ///
+    /// This goes on to its end even if nobody waits for it.
+    ///
+    /// # Errors
+    /// What S3 said; [`Kind::Changed`] or [`Kind::Exists`] for a lost race. The bytes are then
+    /// set aside, the message says where, and every later call hears it.
+    pub async fn commit(self: &Arc<Self>, occasion: Occasion) -> Result<Option<CommitReceipt>> {
+        // Another commit may be running, and this one must not return before it.
+        if self.turn.try_lock().is_ok() && self.core.lock().work(occasion)? == Work::Nothing {
+            return Ok(None);
+        }
+        let session = Arc::clone(self);
+        let task = self.sessions.tasks.spawn("commit", async move { session.commit_in_turn(occasion).await });
+        task.await.unwrap_or_else(|panic| Err(Error::caused(Kind::Io, "the commit broke off", panic)))
+    }
+
+    /// Commits what the flushes have left, and gives up the local files. The last handle calls this,
+    /// and the session is over: it takes no more writes.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit). Nobody may be left to hear it: log it.
+    pub async fn close(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
+        let outcome = self.commit(Occasion::LastClose).await;
+        let _turn = self.turn.lock().await;
+        match &outcome {
+            Ok(_) => self.core.lock().end(),
+            // A commit that could not even begin has set nothing aside yet.
+            Err(error) => drop(self.fail(error.clone())),
+        }
+        outcome
+    }
+
+    /// Lets the bytes serve those who have the file open, and nobody else: it was unlinked.
+    ///
+    /// Waits for a commit that is running, so that what it makes can be deleted afterwards.
+    pub async fn abandon(self: &Arc<Self>) {
+        let _turn = self.turn.lock().await;
+        let early = {
+            let mut core = self.core.lock();
+            core.life = Life::Abandoned;
+            core.drop_head_start();
+            if let Some(journal) = core.journal.take() {
+                journal.end();
+            }
+            core.early.take()
+        };
+        self.give_up_early(early).await;
+    }
+
+    /// Gives the file another name before S3 has seen it, for which it costs nothing.
+    ///
+    /// `condition` is what must be true at the new name. Parts that left ahead for the old one are
+    /// sent again.
+    ///
+    /// # Errors
+    /// [`Kind::NotSupported`] when S3 has a version of it: commit, then copy and delete.
+    pub async fn rename_target(
+        self: &Arc<Self>,
+        gateway: Arc<Gateway>,
+        key: ObjectKey,
+        condition: Precondition,
+    ) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let early = {
+            let mut core = self.core.lock();
+            core.check()?;
+            if core.content.base().is_some() {
+                return Err(Error::new(
+                    Kind::NotSupported,
+                    format!("{} is an object already", core.target.key),
+                ));
+            }
+            let (bucket, new_key) = (gateway.bucket().to_string(), key.to_string());
+            if let Some(journal) = &mut core.journal {
+                journal
+                    .update(|record| (record.bucket, record.key, record.upload) = (bucket, new_key, None))?;
+            }
+            (core.target.gateway, core.target.key, core.condition) = (gateway, key, condition);
+            core.drop_head_start();
+            core.early.take()
+        };
+        self.give_up_early(early).await;
+        Ok(())
+    }
+
+    fn stage(self: &Arc<Self>, core: &mut Core, offset: u64, bytes: &Bytes) -> Result<()> {
+        core.check()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        check_size(offset.saturating_add(bytes.len() as u64))?;
+        self.ensure_journal(core)?;
+        core.touched = true;
+        core.content.write(offset, bytes)?;
+        if !core.content.has_overlay()
+            && let Some(ahead) = &mut core.ahead
+        {
+            let ready = ahead.wrote(offset, bytes, &self.sessions.budget);
+            ready.into_iter().for_each(|part| self.let_leave(core, part));
+        }
+        Ok(())
+    }
+
+    /// Writes the session down before its first local effect.
+    fn ensure_journal(&self, core: &mut Core) -> Result<()> {
+        if core.journal.is_some() || matches!(core.life, Life::Abandoned) {
+            return Ok(());
+        }
+        let record = Record {
+            format: FORMAT,
+            boot: self.sessions.boot.clone(),
+            bucket: core.target.gateway.bucket().to_string(),
+            key: core.target.key.to_string(),
+            base: core.content.base().map(recorded),
+            upload: None,
+            phase: Phase::Open,
+            failure: None,
+        };
+        core.journal = Some(Journal::begin(core.content.place().record(), record)?);
+        Ok(())
+    }
+}
+
+impl Core {
+    fn check(&self) -> Result<()> {
+        match &self.life {
+            Life::Failed(error) => Err(error.clone()),
+            Life::Over => Err(Error::new(Kind::BadHandle, "the last handle on this file was closed")),
+            Life::Live | Life::Abandoned => Ok(()),
+        }
+    }
+
+    fn work(&self, occasion: Occasion) -> Result<Work> {
+        if matches!(self.life, Life::Abandoned | Life::Over) {
+            return Ok(Work::Nothing);
+        }
+        self.check()?;
+        let is_new_and_untouched = self.content.base().is_none() && !self.touched;
+        if is_new_and_untouched && occasion == Occasion::Flush {
+            Ok(Work::Nothing)
+        } else if self.content.is_dirty() {
+            Ok(Work::Write)
+        } else if self.description_is_due {
+            Ok(Work::Describe)
+        } else {
+            Ok(Work::Nothing)
+        }
+    }
+
+    /// Removes what is local, unless somebody wrote between the last commit and now.
+    fn end(&mut self) {
+        let has_all = self.journal.is_none() && matches!(self.life, Life::Live);
+        if has_all || matches!(self.life, Life::Abandoned) {
+            self.life = Life::Over;
+            self.content.remove_files();
+        }
+    }
+
+    /// No part leaves any more; those on their way still report.
+    fn drop_head_start(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.stop();
+        }
+    }
+}
+
+fn recorded(version: &ObjectMeta) -> RecordedBase {
+    RecordedBase { etag: version.etag.as_str().to_owned(), size: version.size }
+}
+
+fn check_size(size: u64) -> Result<()> {
+    if size <= OBJECT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::TooLarge,
+        format!("a file of {size} bytes; an S3 object has at most {OBJECT_BYTES_MAX}"),
+    ))
+}
+
+fn zeros(range: ByteRange) -> Bytes {
+    vec![0; usize::try_from(range.len()).unwrap_or(0)].into()
+}
