@@ -167,7 +167,7 @@ pub struct Upload {
 pub struct Part {
     /// Its bytes.
     pub content: Content,
-    /// Their digests.
+    /// Their digests: with the checksum the upload asked for, or else CRC-64.
     pub digests: Digests,
     /// When it arrived, in whole seconds.
     pub modified: SystemTime,
@@ -496,21 +496,17 @@ impl Completion {
                 "The provided 'x-amz-mp-object-size' header does not match what was computed.",
             ));
         }
-        let same_algorithm =
-            parts.windows(2).all(|pair| pair[0].digests.algorithm == pair[1].digests.algorithm);
-        let coverage = match upload.checksum {
-            Some((_, coverage)) => coverage,
-            None => parts[0].digests.algorithm.coverage_default(),
-        };
-        let checksum = same_algorithm.then(|| multipart_checksum(&digests, coverage));
-        self.verify(checksum.as_ref())?;
+        // Without a wish the parts carry S3's own choice, which covers the whole object.
+        let coverage = upload.checksum.map_or(Coverage::FullObject, |(_, coverage)| coverage);
+        let checksum = multipart_checksum(&digests, coverage);
+        self.verify(&checksum)?;
         Ok(Object {
             owner: bucket.owner_for(upload.writer, upload.acl)?,
             acl: upload.acl.unwrap_or_default(),
             etag: multipart_etag(parts.iter().map(|part| &part.digests)),
             modified: self.now,
             attributes: upload.attributes.clone(),
-            checksum,
+            checksum: Some(checksum),
             part_sizes: parts.iter().map(|part| part.content.size()).collect(),
             content,
         })
@@ -532,19 +528,15 @@ impl Completion {
         Ok(parts)
     }
 
-    fn verify(&self, checksum: Option<&Checksum>) -> Result<(), Refusal> {
+    fn verify(&self, checksum: &Checksum) -> Result<(), Refusal> {
         let Some((algorithm, value)) = &self.checksum else { return Ok(()) };
-        if self.coverage.is_some_and(|wanted| checksum.is_some_and(|checksum| checksum.coverage != wanted)) {
+        if self.coverage.is_some_and(|wanted| checksum.coverage != wanted) {
             return Err(Refusal::invalid_request("Checksum Type mismatch occurred."));
         }
         // The number of parts may be left out of a composite value.
-        let same = |checksum: &Checksum| {
-            checksum.algorithm == *algorithm && checksum.value.split('-').next() == value.split('-').next()
-        };
-        match checksum {
-            Some(checksum) if same(checksum) => Ok(()),
-            _ => Err(Refusal::bad_digest(algorithm.name())),
-        }
+        let sum = |value: &str| value.split('-').next().map(str::to_owned);
+        let same = checksum.algorithm == *algorithm && sum(&checksum.value) == sum(value);
+        if same { Ok(()) } else { Err(Refusal::bad_digest(algorithm.name())) }
     }
 }
 
@@ -556,8 +548,9 @@ impl PartClaim {
             return Err(invalid());
         }
         match (&self.checksum, upload.checksum) {
+            // Sums of a kind the upload did not ask for were checked as the part arrived and are not kept.
             (Some((algorithm, value)), _)
-                if *algorithm != part.digests.algorithm || *value != part.digests.checksum().value =>
+                if *algorithm == part.digests.algorithm && *value != part.digests.checksum().value =>
             {
                 Err(invalid())
             }

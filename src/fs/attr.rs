@@ -193,7 +193,8 @@ fn file_type(kind: FileKind) -> u32 {
 
 /// Reads `1700000000` and `1700000000.25`.
 fn parse_time(text: &str) -> Option<SystemTime> {
-    let (seconds, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let text = text.trim();
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     Some(clock::from_unix(seconds.parse().ok()?, digits.parse().ok()?))
 }

@@ -123,7 +123,14 @@ impl Filesystem {
         match handle.file.session() {
             Some(session) => Ok(session.read(offset, u64::from(size)).await?.into()),
             None => match self.reader(&handle)? {
-                Some(reader) => reader.read(offset, size).await,
+                Some(reader) => {
+                    let read = reader.read(offset, size).await?;
+                    // Asked of S3 rather than taken from what had arrived: the right to read is there.
+                    if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
+                        self.namespace().readable(place);
+                    }
+                    Ok(read)
+                }
                 None => Ok(ReadBytes::default()),
             },
         }

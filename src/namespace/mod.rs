@@ -435,6 +435,13 @@ impl Namespace {
         self.pending.lock().remove_file(&place.folder, &place.name);
     }
 
+    /// Bytes of a file came from S3, so the role may read in its bucket.
+    pub fn readable(&self, place: &Place) {
+        if let Ok(key) = place.folder.prefix.file(&place.name) {
+            self.witnesses(place.folder.bucket).add(&key);
+        }
+    }
+
     /// A created file will never be committed under this name.
     pub fn given_up(&self, place: &Place) {
         self.pending.lock().remove_file(&place.folder, &place.name);

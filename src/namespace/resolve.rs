@@ -24,7 +24,10 @@ use crate::s3::{Depth, Gateway, ObjectMeta, Page, S3Error, S3ErrorKind};
 
 /// Requests about names that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<(Folder, FileName), Arc<OnceCell<Result<Answer>>>>>);
+pub(super) struct Flights(Mutex<HashMap<(Folder, FileName), Flight>>);
+
+/// One set of requests, and what came of it for all who wait.
+type Flight = Arc<OnceCell<Result<Answer>>>;
 
 impl Flights {
     /// Runs `settle` unless somebody does so for that name already, and shares the outcome.

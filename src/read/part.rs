@@ -89,11 +89,6 @@ impl Part {
         self.buffer.filling.lock().slice(wanted)
     }
 
-    /// Whether somebody waits for bytes of this part.
-    pub(super) fn is_waited_for(&self) -> bool {
-        !self.buffer.filling.lock().waiters.is_empty()
-    }
-
     /// Releases what lies before `offset` and is not waited for, in whole buffers.
     pub(super) fn release_before(&self, offset: u64) {
         self.buffer.release_before(offset);

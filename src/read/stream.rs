@@ -70,7 +70,8 @@ impl<S: Source> Stream<S> {
         let mut attempts = 0;
         while at < range.end {
             let wanted = ByteRange { start: at, end: range.end };
-            let (piece, taken) = self.take(wanted, attempts == 0 && at == range.start);
+            // Held while waiting: a part that another read gives up meanwhile must not end under us.
+            let (_part, piece, taken) = self.take(wanted, attempts == 0 && at == range.start);
             let bytes = match taken {
                 Taken::Now(bytes) => bytes,
                 Taken::Later(answer) => match answer.await {
@@ -98,7 +99,7 @@ impl<S: Source> Stream<S> {
     }
 
     /// Takes the first piece of `wanted` that lies in one part, starting that part if need be.
-    fn take(&self, wanted: ByteRange, is_first: bool) -> (ByteRange, Taken) {
+    fn take(&self, wanted: ByteRange, is_first: bool) -> (Arc<Part>, ByteRange, Taken) {
         let mut ahead = self.ahead.lock();
         let pattern = if is_first { ahead.window.read(wanted) } else { Pattern::Jumps };
         let part = match ahead.part_at(wanted.start) {
@@ -113,7 +114,7 @@ impl<S: Source> Stream<S> {
         if let Pattern::GoesOn { ahead_until } = pattern {
             self.extend(&mut ahead, ahead_until);
         }
-        (piece, taken)
+        (part, piece, taken)
     }
 
     /// Starts a part that somebody waits for.
@@ -210,10 +211,9 @@ impl Ahead {
 
     /// The reader went elsewhere: what was on its way here is not wanted any more.
     ///
-    /// Whoever waits for a part holds on to it through its answer, so only those parts end that
-    /// nobody waits for.
+    /// Whoever waits for a part holds on to it, so only those end that nobody waits for.
     fn forget_all(&mut self) {
-        self.parts.retain(|_, part| part.is_waited_for());
+        self.parts.clear();
         self.part_bytes = self.part_bytes.min(PART_BYTES_AFTER_JUMP);
     }
 }

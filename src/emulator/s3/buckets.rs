@@ -3,7 +3,8 @@
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::{Answer, Call, owner, timestamp};
+use super::fields::{owner, timestamp};
+use super::{Answer, Call};
 use crate::emulator::policy::{Context, Policy};
 use crate::emulator::refusal::Refusal;
 use crate::emulator::store::Ownership;

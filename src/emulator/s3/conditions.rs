@@ -15,6 +15,32 @@ pub(super) struct ReadConditions {
     pub(super) unmodified_since: Option<Timestamp>,
 }
 
+/// Collects the conditions of a `GET` or `HEAD`.
+macro_rules! read_conditions {
+    ($input:expr) => {
+        $crate::emulator::s3::conditions::ReadConditions {
+            matches: $input.if_match.clone(),
+            none_matches: $input.if_none_match.clone(),
+            modified_since: $input.if_modified_since.clone(),
+            unmodified_since: $input.if_unmodified_since.clone(),
+        }
+    };
+}
+pub(super) use read_conditions;
+
+/// Collects the conditions that a copy has on its source.
+macro_rules! source_conditions {
+    ($input:expr) => {
+        $crate::emulator::s3::conditions::ReadConditions {
+            matches: $input.copy_source_if_match.clone(),
+            none_matches: $input.copy_source_if_none_match.clone(),
+            modified_since: $input.copy_source_if_modified_since.clone(),
+            unmodified_since: $input.copy_source_if_unmodified_since.clone(),
+        }
+    };
+}
+pub(super) use source_conditions;
+
 impl ReadConditions {
     /// Holds the conditions against an object, in the order of RFC 9110, 13.2.2: a condition on
     /// the ETag makes the weaker one on the time irrelevant.

@@ -3,8 +3,9 @@
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::{Answer, Call, etag, owner, size, timestamp};
-use crate::emulator::checksum::{Coverage, hex};
+use super::fields::{Spelling, checksum_type, etag, owner, size, timestamp};
+use super::{Answer, Call};
+use crate::emulator::checksum::hex;
 use crate::emulator::listing::{self, Page, Selection};
 use crate::emulator::policy::Context;
 use crate::emulator::refusal::Refusal;
@@ -84,29 +85,6 @@ impl<I> Call<I> {
     }
 }
 
-/// How names are spelled in the answer.
-pub(super) enum Spelling {
-    Plain,
-    Url,
-}
-
-impl Spelling {
-    pub(super) fn of(encoding: Option<&EncodingType>) -> Result<Self, Refusal> {
-        match encoding.map(EncodingType::as_str) {
-            None => Ok(Self::Plain),
-            Some(EncodingType::URL) => Ok(Self::Url),
-            Some(_) => Err(Refusal::invalid_argument("Invalid Encoding Method specified in Request")),
-        }
-    }
-
-    pub(super) fn write(&self, name: &str) -> String {
-        match self {
-            Self::Plain => name.to_owned(),
-            Self::Url => listing::url_encode(name),
-        }
-    }
-}
-
 fn entries(bucket: &Bucket, page: &Page, spelling: &Spelling, with_owner: bool) -> Vec<Object> {
     let entry = |(key, object): &(String, std::sync::Arc<crate::emulator::store::Object>)| Object {
         key: Some(spelling.write(key)),
@@ -125,13 +103,6 @@ fn entries(bucket: &Bucket, page: &Page, spelling: &Spelling, with_owner: bool) 
         ..Object::default()
     };
     page.objects.iter().map(entry).collect()
-}
-
-pub(super) fn checksum_type(coverage: Coverage) -> ChecksumType {
-    ChecksumType::from_static(match coverage {
-        Coverage::FullObject => ChecksumType::FULL_OBJECT,
-        Coverage::Composite => ChecksumType::COMPOSITE,
-    })
 }
 
 fn common_prefixes(page: &Page, spelling: &Spelling) -> Vec<CommonPrefix> {

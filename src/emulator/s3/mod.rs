@@ -8,11 +8,13 @@
 //! 2. permission, for every action the request implies;
 //! 3. the arguments, the conditions, the effect.
 //!
-//! The table at [`operations!`] is the list of all there are. Anything else answers
+//! The table at `operations!` is the list of all there are. Anything else answers
 //! 501 `NotImplemented`, which is also what arguments get that are not modelled.
 
+mod bodies;
 mod buckets;
 mod conditions;
+mod fields;
 mod lists;
 mod objects;
 mod uploads;
@@ -28,13 +30,13 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::World;
 use super::access::{self, Resource};
-use super::admission::{Admission, Source};
+use super::admission::Admission;
 use super::faults::Fate;
 use super::identity::AccountId;
 use super::policy::{Context, Question};
 use super::refusal::Refusal;
 use super::serve::Exchange;
-use super::store::{Bucket, CannedAcl, Object, Permission};
+use super::store::{Bucket, Object, Permission};
 
 /// Answers S3 requests of those who were admitted.
 #[derive(Debug, Clone)]
@@ -261,36 +263,4 @@ impl From<Refusal> for S3Error {
         }
         error
     }
-}
-
-/// Parses the ACL of a request.
-fn canned_acl(acl: Option<&ObjectCannedACL>) -> Result<Option<CannedAcl>, Refusal> {
-    acl.map(|acl| {
-        CannedAcl::parse(acl.as_str()).ok_or_else(|| Refusal::invalid_argument("Invalid canned ACL"))
-    })
-    .transpose()
-}
-
-/// Refuses what is asked for and not modelled.
-fn refuse_unmodelled(asked_for: &[(bool, &str)]) -> Result<(), Refusal> {
-    match asked_for.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(Refusal::not_modelled(what)),
-        None => Ok(()),
-    }
-}
-
-fn owner(account: AccountId) -> Owner {
-    Owner { display_name: None, id: Some(account.canonical_id()) }
-}
-
-fn etag(value: &str) -> ETag {
-    ETag::Strong(value.to_owned())
-}
-
-fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::from(time)
-}
-
-fn size(bytes: u64) -> i64 {
-    i64::try_from(bytes).expect("no object is that large")
 }

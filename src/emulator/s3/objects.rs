@@ -7,29 +7,46 @@ use s3s::dto::Permission as Permission_;
 use s3s::dto::*;
 use s3s::{Body, S3Response};
 
-use super::conditions::ReadConditions;
-use super::lists::checksum_type;
-use super::{Answer, Call, canned_acl, etag, owner, refuse_unmodelled, size, timestamp};
+use super::conditions::read_conditions;
+use super::fields::{
+    canned_acl, checksum_type, encryption, etag, owner, refuse_unmodelled, set_checksum, size, timestamp,
+};
+use super::{Answer, Call};
 use crate::emulator::checksum::Checksum as Sum;
 use crate::emulator::identity::AccountId;
 use crate::emulator::policy::Context;
 use crate::emulator::refusal::Refusal;
 use crate::emulator::store::{Bucket, CannedAcl, Object, Ownership, Permission};
 
-/// Puts a checksum into the one field of an output that carries its algorithm.
-macro_rules! set_checksum {
-    ($output:expr, $checksum:expr) => {{
-        let value = Some($checksum.value.clone());
-        match $checksum.algorithm {
-            crate::emulator::checksum::Algorithm::Crc32 => $output.checksum_crc32 = value,
-            crate::emulator::checksum::Algorithm::Crc32c => $output.checksum_crc32c = value,
-            crate::emulator::checksum::Algorithm::Crc64Nvme => $output.checksum_crc64nvme = value,
-            crate::emulator::checksum::Algorithm::Sha1 => $output.checksum_sha1 = value,
-            crate::emulator::checksum::Algorithm::Sha256 => $output.checksum_sha256 = value,
+/// Describes an object in the output of `HEAD` or `GET`, which are two types with the same fields.
+macro_rules! describe {
+    ($output:ident, $view:ident) => {{
+        let attributes = &$view.object.attributes;
+        let mut output = $output {
+            accept_ranges: Some("bytes".to_owned()),
+            cache_control: attributes.cache_control.clone(),
+            content_disposition: attributes.content_disposition.clone(),
+            content_encoding: attributes.content_encoding.clone(),
+            content_language: attributes.content_language.clone(),
+            content_length: Some(size($view.length())),
+            content_range: $view.content_range(),
+            content_type: Some($view.content_type()),
+            e_tag: Some(etag(&$view.object.etag)),
+            expires: attributes.expires.map(timestamp),
+            last_modified: Some(timestamp($view.object.modified)),
+            metadata: $view.metadata(),
+            parts_count: $view.parts_count,
+            server_side_encryption: Some(encryption()),
+            storage_class: attributes.storage_class.clone().map(StorageClass::from),
+            ..$output::default()
+        };
+        if let Some(checksum) = $view.checksum() {
+            set_checksum!(output, checksum);
+            output.checksum_type = Some(checksum_type(checksum.coverage));
         }
+        output
     }};
 }
-pub(super) use set_checksum;
 
 /// What a `GET` or `HEAD` is to show: an object, whole or in part.
 struct View {
@@ -50,38 +67,9 @@ pub(super) async fn head(call: Call<HeadObjectInput>) -> Answer<HeadObjectOutput
         (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
     ])?;
     let object = call.readable(&bucket, &input.key)?;
-    let conditions = ReadConditions {
-        matches: input.if_match.clone(),
-        none_matches: input.if_none_match.clone(),
-        modified_since: input.if_modified_since.clone(),
-        unmodified_since: input.if_unmodified_since.clone(),
-    };
-    conditions.check(&object)?;
+    read_conditions!(input).check(&object)?;
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
-    let attributes = &view.object.attributes;
-    let mut output = HeadObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        cache_control: attributes.cache_control.clone(),
-        content_disposition: attributes.content_disposition.clone(),
-        content_encoding: attributes.content_encoding.clone(),
-        content_language: attributes.content_language.clone(),
-        content_length: Some(size(view.length())),
-        content_range: view.content_range(),
-        content_type: Some(view.content_type()),
-        e_tag: Some(etag(&view.object.etag)),
-        expires: attributes.expires.map(timestamp),
-        last_modified: Some(timestamp(view.object.modified)),
-        metadata: view.metadata(),
-        parts_count: view.parts_count,
-        server_side_encryption: Some(encryption()),
-        storage_class: attributes.storage_class.clone().map(StorageClass::from),
-        ..HeadObjectOutput::default()
-    };
-    if let Some(checksum) = view.checksum() {
-        set_checksum!(output, checksum);
-        output.checksum_type = Some(checksum_type(checksum.coverage));
-    }
-    Ok(S3Response::new(output))
+    Ok(S3Response::new(describe!(HeadObjectOutput, view)))
 }
 
 pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
@@ -92,13 +80,7 @@ pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
         (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
     ])?;
     let object = call.readable(&bucket, &input.key)?;
-    let conditions = ReadConditions {
-        matches: input.if_match.clone(),
-        none_matches: input.if_none_match.clone(),
-        modified_since: input.if_modified_since.clone(),
-        unmodified_since: input.if_unmodified_since.clone(),
-    };
-    conditions.check(&object)?;
+    read_conditions!(input).check(&object)?;
     if matches!(object.attributes.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE")) {
         return Err(Refusal::new(
             403,
@@ -107,31 +89,9 @@ pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
         ));
     }
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
-    let attributes = &view.object.attributes;
-    let mut output = GetObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        body: Some(StreamingBlob::from(Body::http_body(view.object.content.body(view.span.clone())))),
-        cache_control: attributes.cache_control.clone(),
-        content_disposition: attributes.content_disposition.clone(),
-        content_encoding: attributes.content_encoding.clone(),
-        content_language: attributes.content_language.clone(),
-        content_length: Some(size(view.length())),
-        content_range: view.content_range(),
-        content_type: Some(view.content_type()),
-        e_tag: Some(etag(&view.object.etag)),
-        expires: attributes.expires.map(timestamp),
-        last_modified: Some(timestamp(view.object.modified)),
-        metadata: view.metadata(),
-        parts_count: view.parts_count,
-        server_side_encryption: Some(encryption()),
-        storage_class: attributes.storage_class.clone().map(StorageClass::from),
-        ..GetObjectOutput::default()
-    };
-    if let Some(checksum) = view.checksum() {
-        set_checksum!(output, checksum);
-        output.checksum_type = Some(checksum_type(checksum.coverage));
-    }
-    Ok(S3Response::new(output))
+    let body = Body::http_body(view.object.content.body(view.span.clone()));
+    let described = describe!(GetObjectOutput, view);
+    Ok(S3Response::new(GetObjectOutput { body: Some(StreamingBlob::from(body)), ..described }))
 }
 
 pub(super) async fn acl(call: Call<GetObjectAclInput>) -> Answer<GetObjectAclOutput> {
@@ -289,11 +249,6 @@ fn grant(kind: &'static str, id: Option<String>, uri: Option<String>, permission
         }),
         permission: Some(Permission_::from_static(permission)),
     }
-}
-
-/// Every object is encrypted with a key of S3's own; nothing else is modelled.
-pub(super) fn encryption() -> ServerSideEncryption {
-    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
 
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";

@@ -6,36 +6,23 @@
 use s3s::S3Response;
 use s3s::dto::*;
 
-use super::conditions::{ReadConditions, write_condition};
-use super::lists::{Spelling, checksum_type};
-use super::objects::{encryption, set_checksum};
-use super::writes::{
-    announced_checksum, asks_for_kms, asks_for_lock, grants_by_header, instant, metadata, parse_algorithm,
-    put_context, storage_class, stored_encoding,
+use super::bodies::{Received, announced_checksum, digest, parse_algorithm};
+use super::conditions::{source_conditions, write_condition};
+use super::fields::{
+    Spelling, attributes, canned_acl, checksum_type, encryption, etag, owner, put_context, refuse_unmodelled,
+    refuse_unmodelled_write, set_checksum, size, timestamp,
 };
-use super::{Answer, Call, canned_acl, etag, owner, refuse_unmodelled, size, timestamp};
-use crate::emulator::checksum::{Algorithm, Coverage, Digests};
+use super::{Answer, Call};
+use crate::emulator::checksum::{Algorithm, Coverage, Digests, Tagging};
 use crate::emulator::listing;
 use crate::emulator::policy::Context;
 use crate::emulator::refusal::Refusal;
-use crate::emulator::store::{
-    Attributes, Bucket, Completion, Part as StoredPart, PartClaim, Upload, WriteCondition,
-};
+use crate::emulator::store::{Bucket, Completion, Part as StoredPart, PartClaim, Upload, WriteCondition};
 
 pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<CreateMultipartUploadOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[
-        (input.tagging.is_some(), "Tagging"),
-        (input.website_redirect_location.is_some(), "Website redirection"),
-        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-        (asks_for_kms(input.server_side_encryption.as_ref()), "Encryption with KMS"),
-        (
-            asks_for_lock(input.object_lock_mode.as_ref(), input.object_lock_legal_hold_status.as_ref()),
-            "Object lock",
-        ),
-        (grants_by_header(&call.headers), "Granting by header"),
-    ])?;
+    refuse_unmodelled_write!(call);
     let acl = canned_acl(input.acl.as_ref())?;
     let encryption_asked = input.server_side_encryption.as_ref();
     call.require_write(&bucket, &input.key, acl, encryption_asked, &WriteCondition::None)?;
@@ -48,16 +35,7 @@ pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<Cre
         writer,
         initiator: call.admission.caller.identity.arn(),
         acl,
-        attributes: Attributes {
-            content_type: input.content_type.clone(),
-            cache_control: input.cache_control.clone(),
-            content_disposition: input.content_disposition.clone(),
-            content_encoding: stored_encoding(input.content_encoding.as_deref()),
-            content_language: input.content_language.clone(),
-            expires: input.expires.clone().map(instant),
-            metadata: metadata(input.metadata.clone())?,
-            storage_class: storage_class(input.storage_class.as_ref()),
-        },
+        attributes: attributes!(input),
         checksum,
         initiated: call.now(),
         parts: std::collections::BTreeMap::new(),
@@ -93,7 +71,8 @@ pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOu
     }
     let checksum = received.digests.checksum();
     let tag = received.digests.etag();
-    let part = StoredPart { content: received.content, digests: received.digests, modified: call.now() };
+    let digests = kept_digests(&received, algorithm).await;
+    let part = StoredPart { content: received.content, digests, modified: call.now() };
     bucket.put_part(&input.upload_id, &input.key, number, part)?;
     let mut output = UploadPartOutput {
         e_tag: Some(etag(&tag)),
@@ -111,12 +90,7 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
     let upload = call.writable_upload(&bucket, &input.key, &input.upload_id)?;
     let source = call.source()?;
     let original = call.readable_source(&source, input.expected_source_bucket_owner.as_ref())?;
-    let conditions = ReadConditions {
-        matches: input.copy_source_if_match.clone(),
-        none_matches: input.copy_source_if_none_match.clone(),
-        modified_since: input.copy_source_if_modified_since.clone(),
-        unmodified_since: input.copy_source_if_unmodified_since.clone(),
-    };
+    let conditions = source_conditions!(input);
     conditions.check_source(&original)?;
     let content = match input.copy_source_range.as_deref() {
         None => original.content.clone(),
@@ -130,7 +104,7 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
         ));
     }
     let algorithm = upload.checksum.map_or(Algorithm::Crc64Nvme, |(algorithm, _)| algorithm);
-    let digests = call.digest(content.clone(), algorithm).await;
+    let digests = digest(content.clone(), algorithm, call.world.tagging).await;
     let mut result = CopyPartResult {
         e_tag: Some(etag(&digests.etag())),
         last_modified: Some(timestamp(call.now())),
@@ -262,6 +236,18 @@ impl<I> Call<I> {
         // Permission first: who may not write may not find out which uploads there are.
         self.require(bucket, "s3:PutObject", &bucket.object_arn(key), put_context(acl, None))?;
         upload
+    }
+}
+
+/// Returns what is remembered of a part: an upload that asked for no checksum gets a CRC-64,
+/// whatever its parts were checked with on the way.
+async fn kept_digests(received: &Received, wanted: Option<Algorithm>) -> Digests {
+    match wanted.unwrap_or(Algorithm::Crc64Nvme) {
+        wanted if wanted == received.digests.algorithm => received.digests.clone(),
+        wanted => {
+            let computed = digest(received.content.clone(), wanted, Tagging::Opaque).await;
+            Digests { tag: received.digests.tag, ..computed }
+        }
     }
 }
 

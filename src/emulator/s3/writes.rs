@@ -1,16 +1,19 @@
 //! Writing and removing objects in one request.
 
-use http_body_util::BodyExt as _;
-use hyper::HeaderMap;
-use s3s::dto::*;
-use s3s::{Body, S3Response, TrailingHeaders};
+use std::sync::Arc;
 
-use super::conditions::{ReadConditions, copy_condition, write_condition};
-use super::lists::checksum_type;
-use super::objects::{encryption, set_checksum};
-use super::{Answer, Call, Source, canned_acl, etag, refuse_unmodelled, timestamp};
-use crate::emulator::checksum::{Algorithm, Digester, Digests, Tagging};
-use crate::emulator::content::Content;
+use s3s::S3Response;
+use s3s::dto::*;
+
+use super::bodies::{digest, parse_algorithm};
+use super::conditions::{copy_condition, source_conditions, write_condition};
+use super::fields::{
+    attributes, canned_acl, checksum_type, encryption, etag, put_context, refuse_unmodelled,
+    refuse_unmodelled_write, set_checksum, storage_class, timestamp,
+};
+use super::{Answer, Call};
+use crate::emulator::admission::Source;
+use crate::emulator::checksum::{Algorithm, Checksum, Tagging};
 use crate::emulator::policy::Context;
 use crate::emulator::refusal::Refusal;
 use crate::emulator::store::{Attributes, Bucket, CannedAcl, Object, Permission, WriteCondition};
@@ -19,32 +22,13 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
     let body = call.input.body.take();
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[
-        (input.tagging.is_some(), "Tagging"),
-        (input.write_offset_bytes.is_some(), "Appending"),
-        (input.website_redirect_location.is_some(), "Website redirection"),
-        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-        (asks_for_kms(input.server_side_encryption.as_ref()), "Encryption with KMS"),
-        (
-            asks_for_lock(input.object_lock_mode.as_ref(), input.object_lock_legal_hold_status.as_ref()),
-            "Object lock",
-        ),
-        (grants_by_header(&call.headers), "Granting by header"),
-    ])?;
+    refuse_unmodelled_write!(call);
+    refuse_unmodelled(&[(input.write_offset_bytes.is_some(), "Appending")])?;
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = write_condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     call.require_write(&bucket, &input.key, acl, input.server_side_encryption.as_ref(), &condition)?;
     let owner = bucket.owner_for(call.writer(&bucket), acl)?;
-    let attributes = Attributes {
-        content_type: input.content_type.clone(),
-        cache_control: input.cache_control.clone(),
-        content_disposition: input.content_disposition.clone(),
-        content_encoding: stored_encoding(input.content_encoding.as_deref()),
-        content_language: input.content_language.clone(),
-        expires: input.expires.clone().map(instant),
-        metadata: metadata(input.metadata.clone())?,
-        storage_class: storage_class(input.storage_class.as_ref()),
-    };
+    let attributes = attributes!(input);
     let received = call.receive(body, None).await?;
     let checksum = received.digests.checksum();
     let object = Object {
@@ -71,26 +55,14 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
 pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[
-        (input.tagging.is_some(), "Tagging"),
-        (input.website_redirect_location.is_some(), "Website redirection"),
-        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-        (input.copy_source_sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-        (asks_for_kms(input.server_side_encryption.as_ref()), "Encryption with KMS"),
-        (
-            asks_for_lock(input.object_lock_mode.as_ref(), input.object_lock_legal_hold_status.as_ref()),
-            "Object lock",
-        ),
-        (grants_by_header(&call.headers), "Granting by header"),
-    ])?;
+    refuse_unmodelled_write!(call);
+    refuse_unmodelled(&[(
+        input.copy_source_sse_customer_algorithm.is_some(),
+        "Encryption with customer keys",
+    )])?;
     let source = call.source()?;
     let original = call.readable_source(&source, input.expected_source_bucket_owner.as_ref())?;
-    let conditions = ReadConditions {
-        matches: input.copy_source_if_match.clone(),
-        none_matches: input.copy_source_if_none_match.clone(),
-        modified_since: input.copy_source_if_modified_since.clone(),
-        unmodified_since: input.copy_source_if_unmodified_since.clone(),
-    };
+    let conditions = source_conditions!(input);
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = copy_condition(&call.headers)?;
     call.require_write(&bucket, &input.key, acl, input.server_side_encryption.as_ref(), &condition)?;
@@ -98,45 +70,18 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
     conditions.check_source(&original)?;
     if original.content.size() > COPY_BYTES_MAX {
         return Err(Refusal::invalid_request(format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {COPY_BYTES_MAX}"
+            "The specified copy source is larger than the maximum allowable size for a copy source: \
+             {COPY_BYTES_MAX}"
         )));
     }
-    let replace = match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
-        None | Some(MetadataDirective::COPY) => false,
-        Some(MetadataDirective::REPLACE) => true,
-        Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
-    };
     let onto_itself = source.bucket == bucket.name && source.key == input.key;
-    let changes_nothing = !replace && input.storage_class.is_none() && input.server_side_encryption.is_none();
-    if onto_itself && changes_nothing {
-        return Err(Refusal::invalid_request(COPY_ONTO_ITSELF));
-    }
-    let mut attributes = match replace {
-        false => original.attributes.clone(),
-        true => Attributes {
-            content_type: input.content_type.clone(),
-            cache_control: input.cache_control.clone(),
-            content_disposition: input.content_disposition.clone(),
-            content_encoding: stored_encoding(input.content_encoding.as_deref()),
-            content_language: input.content_language.clone(),
-            expires: input.expires.clone().map(instant),
-            metadata: metadata(input.metadata.clone())?,
-            storage_class: None,
-        },
-    };
-    // The storage class is never copied: a copy without one is STANDARD.
-    attributes.storage_class = storage_class(input.storage_class.as_ref());
-    let algorithm = match input.checksum_algorithm.as_ref() {
-        Some(algorithm) => parse_algorithm(algorithm.as_str())?,
-        None => original.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |checksum| checksum.algorithm),
-    };
-    let digests = call.digest(original.content.clone(), algorithm).await;
-    let checksum = digests.checksum();
+    let attributes = copied_attributes(input, &original, onto_itself)?;
+    let (tag, checksum) = copied_digests(&call, &original).await?;
     let copy = Object {
         owner,
         acl: acl.unwrap_or_default(),
         content: original.content.clone(),
-        etag: digests.etag(),
+        etag: tag,
         modified: call.now(),
         attributes,
         checksum: Some(checksum.clone()),
@@ -155,6 +100,47 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
         server_side_encryption: Some(encryption()),
         ..CopyObjectOutput::default()
     }))
+}
+
+/// What a copy says about itself: what its source says, or something new.
+fn copied_attributes(
+    input: &CopyObjectInput,
+    original: &Object,
+    onto_itself: bool,
+) -> Result<Attributes, Refusal> {
+    let replace = match input.metadata_directive.as_ref().map(MetadataDirective::as_str) {
+        None | Some(MetadataDirective::COPY) => false,
+        Some(MetadataDirective::REPLACE) => true,
+        Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
+    };
+    let changes_nothing = !replace && input.storage_class.is_none() && input.server_side_encryption.is_none();
+    if onto_itself && changes_nothing {
+        return Err(Refusal::invalid_request(COPY_ONTO_ITSELF));
+    }
+    let attributes = if replace { attributes!(input) } else { original.attributes.clone() };
+    // The storage class is never copied: a copy without one is STANDARD.
+    Ok(Attributes { storage_class: storage_class(input.storage_class.as_ref()), ..attributes })
+}
+
+/// The ETag and checksum of a copy, which are those of an object uploaded in one request.
+async fn copied_digests(
+    call: &Call<CopyObjectInput>,
+    original: &Object,
+) -> Result<(String, Checksum), Refusal> {
+    let algorithm = match call.input.checksum_algorithm.as_ref() {
+        Some(algorithm) => parse_algorithm(algorithm.as_str())?,
+        None => original.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |checksum| checksum.algorithm),
+    };
+    let in_one_request = original.part_sizes.is_empty() && call.world.tagging == Tagging::Md5;
+    match &original.checksum {
+        Some(checksum) if in_one_request && checksum.algorithm == algorithm => {
+            Ok((original.etag.clone(), checksum.clone()))
+        }
+        _ => {
+            let digests = digest(original.content.clone(), algorithm, call.world.tagging).await;
+            Ok((digests.etag(), digests.checksum()))
+        }
+    }
 }
 
 pub(super) async fn delete(call: Call<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
@@ -265,7 +251,7 @@ impl<I> Call<I> {
         &self,
         source: &Source,
         expected_owner: Option<&String>,
-    ) -> Result<std::sync::Arc<Object>, Refusal> {
+    ) -> Result<Arc<Object>, Refusal> {
         // A copy may cross regions, so only the destination's has to be the signed one.
         let bucket = self.world.buckets.bucket(&source.bucket).ok_or_else(Refusal::no_such_bucket)?;
         if expected_owner.is_some_and(|owner| *owner != bucket.owner.to_string()) {
@@ -275,216 +261,9 @@ impl<I> Call<I> {
     }
 }
 
-/// What conditions on a write can look at.
-pub(super) fn put_context(acl: Option<CannedAcl>, encryption: Option<&ServerSideEncryption>) -> Context {
-    Context::default()
-        .with_some("s3:x-amz-acl", acl.map(CannedAcl::name))
-        .with_some("s3:x-amz-server-side-encryption", encryption.map(ServerSideEncryption::as_str))
-}
-
-/// A request body that arrived whole and is what it was announced to be.
-pub(super) struct Received {
-    pub(super) content: Content,
-    pub(super) digests: Digests,
-}
-
-impl<I> Call<I> {
-    /// Reads and verifies a body. Without an announced checksum one of `algorithm` is computed.
-    pub(super) async fn receive(
-        &self,
-        body: Option<StreamingBlob>,
-        algorithm: Option<Algorithm>,
-    ) -> Result<Received, Refusal> {
-        let announced = Announced::of(&self.headers)?;
-        let algorithm = announced.algorithm().or(algorithm).unwrap_or(Algorithm::Crc64Nvme);
-        let md5 = self.headers.get("content-md5").map(|value| value.to_str().unwrap_or_default());
-        // An announced MD5 has to be computed, whatever the ETag is made of.
-        let tagging = if md5.is_some() { Tagging::Md5 } else { self.world.tagging };
-        let (content, digests) = read(body, Digester::new(algorithm, tagging)).await?;
-        let expected = announced.value(self.admission.trailers.as_ref());
-        if expected.is_some_and(|expected| expected != digests.checksum().value) {
-            return Err(Refusal::bad_digest(algorithm.name()));
-        }
-        if md5.is_some_and(|expected| expected != aws_smithy_types::base64::encode(digests.tag)) {
-            return Err(Refusal::bad_digest("Content-MD5"));
-        }
-        Ok(Received { content: content.compacted(), digests })
-    }
-
-    /// Computes digests away from the threads that serve requests: a large copy takes seconds.
-    pub(super) async fn digest(&self, content: Content, algorithm: Algorithm) -> Digests {
-        let tagging = self.world.tagging;
-        if content.size() < DIGEST_INLINE_BYTES_MAX {
-            return Digests::of(&content, algorithm, tagging);
-        }
-        let digests = tokio::task::spawn_blocking(move || Digests::of(&content, algorithm, tagging)).await;
-        digests.expect("computing a digest does not panic")
-    }
-}
-
-/// The checksum a request promises: in a header, or in a trailer behind the body.
-enum Announced {
-    Nothing,
-    Header(Algorithm, String),
-    Trailer(Algorithm),
-}
-
-impl Announced {
-    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let values: Vec<_> = Algorithm::ALL
-            .into_iter()
-            .filter_map(|algorithm| {
-                Some((algorithm, headers.get(algorithm.header())?.to_str().ok()?.to_owned()))
-            })
-            .collect();
-        let trailer = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok());
-        let trailer = trailer.and_then(|name| {
-            name.trim().to_ascii_lowercase().strip_prefix("x-amz-checksum-").and_then(Algorithm::parse)
-        });
-        match (&*values, trailer) {
-            ([], None) if headers.contains_key("x-amz-sdk-checksum-algorithm") => {
-                Err(Refusal::invalid_request(
-                    "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer \
-                 headers were found.",
-                ))
-            }
-            ([], None) => Ok(Self::Nothing),
-            ([], Some(algorithm)) => Ok(Self::Trailer(algorithm)),
-            ([(algorithm, value)], None) => Ok(Self::Header(*algorithm, value.clone())),
-            _ => Err(Refusal::invalid_request(
-                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-            )),
-        }
-    }
-
-    fn algorithm(&self) -> Option<Algorithm> {
-        match self {
-            Self::Nothing => None,
-            Self::Header(algorithm, _) | Self::Trailer(algorithm) => Some(*algorithm),
-        }
-    }
-
-    /// The promised value; that of a trailer is there once the body has been read.
-    fn value(&self, trailers: Option<&TrailingHeaders>) -> Option<String> {
-        match self {
-            Self::Nothing => None,
-            Self::Header(_, value) => Some(value.clone()),
-            Self::Trailer(algorithm) => {
-                let trailers = trailers.and_then(TrailingHeaders::take).unwrap_or_default();
-                // A promised trailer that never came is as wrong as one with another value.
-                let value = trailers.get(algorithm.header()).and_then(|value| value.to_str().ok());
-                Some(value.unwrap_or_default().to_owned())
-            }
-        }
-    }
-}
-
-/// Returns the checksum that a request promises in a header.
-pub(super) fn announced_checksum(headers: &HeaderMap) -> Option<(Algorithm, String)> {
-    Algorithm::ALL
-        .into_iter()
-        .find_map(|algorithm| Some((algorithm, headers.get(algorithm.header())?.to_str().ok()?.to_owned())))
-}
-
-async fn read(body: Option<StreamingBlob>, mut digester: Digester) -> Result<(Content, Digests), Refusal> {
-    let mut body = Body::from(body.unwrap_or_else(|| StreamingBlob::from(Body::empty())));
-    let (mut pieces, mut received) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken_body(&*error))?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        received += bytes.len() as u64;
-        if received > PUT_BYTES_MAX {
-            return Err(Refusal::new(
-                400,
-                "EntityTooLarge",
-                "Your proposed upload exceeds the maximum allowed object size.",
-            ));
-        }
-        digester.update(&bytes);
-        pieces.push(bytes);
-    }
-    Ok((Content::from_pieces(pieces), digester.finish()))
-}
-
-/// What a body that could not be read to its end means.
-fn broken_body(error: &(dyn std::error::Error + 'static)) -> Refusal {
-    // s3s keeps the types of these errors to itself; their texts are all there is to tell them apart.
-    let text = error.to_string();
-    if text.contains("Sha256Mismatch") {
-        return Refusal::new(
-            400,
-            "XAmzContentSHA256Mismatch",
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
-        );
-    }
-    if text.contains("SignatureMismatch") {
-        return Refusal::new(
-            403,
-            "SignatureDoesNotMatch",
-            "The request signature we calculated does not match the signature you provided.",
-        );
-    }
-    Refusal::new(400, "IncompleteBody", format!("The request body could not be read: {text}"))
-}
-
-pub(super) fn parse_algorithm(name: &str) -> Result<Algorithm, Refusal> {
-    Algorithm::parse(name)
-        .ok_or_else(|| Refusal::invalid_request("Checksum algorithm provided is unsupported."))
-}
-
-/// Checks the limit on user metadata.
-pub(super) fn metadata(
-    given: Option<Metadata>,
-) -> Result<std::collections::BTreeMap<String, String>, Refusal> {
-    let given = given.unwrap_or_default();
-    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > METADATA_BYTES_MAX {
-        return Err(Refusal::new(
-            400,
-            "MetadataTooLarge",
-            "Your metadata headers exceed the maximum allowed metadata size",
-        ));
-    }
-    Ok(given.into_iter().collect())
-}
-
-/// Takes `aws-chunked` out: it says how the body travelled, not what it is.
-pub(super) fn stored_encoding(given: Option<&str>) -> Option<String> {
-    let encodings =
-        given?.split(',').map(str::trim).filter(|encoding| !encoding.eq_ignore_ascii_case("aws-chunked"));
-    let stored = encodings.collect::<Vec<_>>().join(",");
-    (!stored.is_empty()).then_some(stored)
-}
-
-/// `STANDARD` is what S3 never mentions.
-pub(super) fn storage_class(given: Option<&StorageClass>) -> Option<String> {
-    given.map(|class| class.as_str().to_owned()).filter(|class| class != StorageClass::STANDARD)
-}
-
-pub(super) fn asks_for_kms(encryption: Option<&ServerSideEncryption>) -> bool {
-    encryption.is_some_and(|encryption| encryption.as_str() != ServerSideEncryption::AES256)
-}
-
-pub(super) fn asks_for_lock(mode: Option<&ObjectLockMode>, hold: Option<&ObjectLockLegalHoldStatus>) -> bool {
-    mode.is_some() || hold.is_some()
-}
-
-pub(super) fn grants_by_header(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-"))
-}
-
-pub(super) fn instant(time: Timestamp) -> std::time::SystemTime {
-    time::OffsetDateTime::from(time).into()
-}
-
-/// The most one request can carry, and the most one copy can: 5 GiB.
-const PUT_BYTES_MAX: u64 = 5 << 30;
+/// The most one copy can carry: 5 GiB.
 const COPY_BYTES_MAX: u64 = 5 << 30;
-/// User metadata: names and values together.
-const METADATA_BYTES_MAX: usize = 2048;
 const DELETE_KEYS_MAX: usize = 1000;
-/// A few milliseconds' worth of hashing.
-const DIGEST_INLINE_BYTES_MAX: u64 = 1 << 20;
 
 const COPY_ONTO_ITSELF: &str = "This copy request is illegal because it is trying to copy an object to itself \
                                 without changing the object's metadata, storage class, website redirect \

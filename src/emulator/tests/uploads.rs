@@ -160,3 +160,20 @@ async fn the_acl_of_an_upload_counts_for_all_of_its_requests() {
     let abort = client.abort_multipart_upload().bucket(BUCKET).key("k").upload_id("none").send().await;
     assert_eq!(outcome(&abort), refused(403, "AccessDenied"), "aborting is another right");
 }
+
+#[tokio::test]
+async fn an_upload_without_a_wish_gets_the_checksum_of_the_whole() {
+    let (_emulator, client) = as_owner();
+    let created = client.create_multipart_upload().bucket(BUCKET).key("k").send().await;
+    let id = created.expect("bob may").upload_id.expect("it has an id");
+    // The SDK sends a CRC-32 with every part unless told otherwise.
+    let part = client.upload_part().bucket(BUCKET).key("k").upload_id(&id).part_number(1).body(body(b"x"));
+    let part = part.send().await.expect("the part is stored");
+    let claim =
+        CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).set_checksum_crc32(part.checksum_crc32);
+    let upload = Upload { client: &client, key: "k", id, parts: vec![claim.build()] };
+    let done = upload.complete().send().await.expect("the part is there");
+    let whole =
+        Digests::of(&Content::from(bytes::Bytes::from_static(b"x")), Algorithm::Crc64Nvme, Tagging::Md5);
+    assert_eq!(done.checksum_crc64_nvme(), Some(whole.checksum().value.as_str()));
+}
