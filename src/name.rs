@@ -8,10 +8,11 @@
 //! **The rule for keys that cannot be shown.** A directory shows an entry for each next
 //! component of the keys below its prefix, provided that the component is a [`FileName`]:
 //! not empty, not `.` or `..`, at most 255 bytes, no NUL. A key with any other component
-//! (`a//b`, `a/./b`) is left out of listings and cannot be reached; nothing this mount does
-//! creates, changes or removes it, except `rename` and `rm -r` on a directory above it, which
-//! say that the directory is not empty. Where both `x` and `x/` exist, `x` is the directory and
-//! the object `x` is hidden, as it cannot be both; creating a file there says EISDIR.
+//! (`a//b`, `a/./b`) is left out of listings and cannot be reached. Nothing this mount does makes,
+//! changes or removes such a key: `rmdir` of a directory that holds one says that it is not empty,
+//! and renaming a directory above it takes it along. Where both `x` and `x/` exist, `x` is the
+//! directory and the object `x` is hidden, as it cannot be both; opening it for writing says
+//! EISDIR, so it is never replaced unseen.
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;

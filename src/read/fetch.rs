@@ -1,11 +1,12 @@
-//! One range from S3, whatever becomes of the connections that carry it.
+//! One range of one version of one object, through broken connections to its last byte.
 //!
-//! The gateway retries requests. What it cannot retry is a body that breaks off when some of it
-//! has been handed on already: then the rest of the range is asked for, of the same version, and
-//! the reader notices nothing. A version that is gone cannot be read on: whoever replaced or
-//! removed the object, the file that was opened is no more, and that is [`Kind::Changed`].
+//! The gateway retries requests; a body that breaks in the middle is ours to go on with. The rest
+//! is then asked for again, after a moment, of the same version. If that version is gone the range
+//! fails with [`Kind::Changed`]: a reader never gets bytes of two versions, and an object that was
+//! *deleted* under an open file is no different from one that was replaced. (A local file system
+//! would let the reader go on with the deleted file. S3 cannot, and so we say what NFS says: the
+//! handle is stale.)
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,33 +16,44 @@ use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::{ByteRange, ETag, Gateway, ObjectBody, S3Error, S3ErrorKind};
 
-/// Where bytes come from. There is one in the product; tests script another.
-pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
-    /// Bytes under way.
+/// Where the bytes of one version come from.
+///
+/// There is one implementation, [`Object`], and a scripted one in the tests: the order in which
+/// many bodies move, and break, has to be chosen there byte by byte.
+pub(super) trait Source: Send + Sync + 'static {
+    /// The answer to one request.
     type Body: Body;
-    /// Asks for a range of the one version that is read.
-    fn open(&self, range: ByteRange) -> impl Future<Output = Result<Self::Body, S3Error>> + Send;
+
+    /// Asks for a range.
+    fn get(&self, range: ByteRange) -> impl Future<Output = Result<Self::Body, S3Error>> + Send;
+
+    /// Whether `body` has the bytes of the version that this is about.
+    fn is_same_version(&self, body: &Self::Body) -> bool;
 }
 
-/// Bytes under way.
+/// Bytes as they arrive. Dropping it ends the transfer.
 pub(super) trait Body: Send {
-    /// The next bytes as they arrive; `None` at the end.
+    /// The next bytes, as soon as they are there; `None` at the end.
     fn next(&mut self) -> impl Future<Output = Option<Result<Bytes, S3Error>>> + Send;
 }
 
-/// One version of an object.
+/// One version of one object.
 #[derive(Debug)]
-pub(super) struct Version {
+pub(super) struct Object {
     pub(super) gateway: Arc<Gateway>,
     pub(super) key: ObjectKey,
-    pub(super) etag: ETag,
+    pub(super) version: ETag,
 }
 
-impl Source for Version {
+impl Source for Object {
     type Body = ObjectBody;
 
-    async fn open(&self, range: ByteRange) -> Result<ObjectBody, S3Error> {
-        self.gateway.get(&self.key, range, Some(&self.etag)).await
+    async fn get(&self, range: ByteRange) -> Result<ObjectBody, S3Error> {
+        self.gateway.get(&self.key, range, Some(&self.version)).await
+    }
+
+    fn is_same_version(&self, body: &ObjectBody) -> bool {
+        body.meta().etag == self.version
     }
 }
 
@@ -51,74 +63,93 @@ impl Body for ObjectBody {
     }
 }
 
-/// Fetches `range` and hands on its bytes in order as they arrive.
+/// Fetches all of `range` and hands its bytes to `arrived`, in order and without a gap.
+///
+/// # Errors
+/// [`Kind::Changed`] when the version is no longer there, and what the gateway gave up on.
 pub(super) async fn fetch<S: Source>(
     source: &S,
     range: ByteRange,
-    mut hand_on: impl FnMut(Bytes),
+    mut arrived: impl FnMut(Bytes) + Send,
 ) -> Result<()> {
-    let mut at = range.start;
-    let mut failures = 0;
-    while at < range.end {
-        let before = at;
-        let rest = ByteRange { start: at, end: range.end };
-        let outcome = fetch_once(source, rest, |chunk| {
-            at += chunk.len() as u64;
-            hand_on(chunk);
-        });
-        match outcome.await {
-            Ok(()) if at == range.end => return Ok(()),
-            Err(error) if error.kind() != S3ErrorKind::Unavailable => return Err(lost(error)),
-            // Ended early, or broke off.
-            outcome => {
-                // A connection that brought anything is no sign that the next one will not.
-                failures = if at > before { 1 } else { failures + 1 };
-                if failures > FAILURES_MAX {
-                    return Err(match outcome {
-                        Err(error) => error.into(),
-                        Ok(()) => Error::new(Kind::Io, format!("S3 sent fewer bytes than {range}")),
-                    });
-                }
-                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(failures - 1)).await;
+    let mut rest = range;
+    for resumed in 0..=RESUMES_MAX {
+        if resumed > 0 {
+            tokio::time::sleep(delay(resumed)).await;
+        }
+        match fetch_until_broken(source, &mut rest, &mut arrived).await? {
+            Ended::Complete => return Ok(()),
+            Ended::Broken(error) => {
+                tracing::debug!(%rest, ?error, resumed, "a body broke; asking for the rest")
             }
         }
     }
-    Ok(())
+    Err(Error::new(Kind::Io, format!("the transfer broke {} times; missing {rest}", RESUMES_MAX + 1)))
 }
 
-async fn fetch_once<S: Source>(
+/// How one body ended.
+enum Ended {
+    Complete,
+    /// Before its last byte; some servers just stop, without an error.
+    Broken(Option<S3Error>),
+}
+
+/// Fetches as much of `rest` as one request gives, and shortens it by that.
+async fn fetch_until_broken<S: Source>(
     source: &S,
-    range: ByteRange,
-    mut hand_on: impl FnMut(Bytes),
-) -> Result<(), S3Error> {
-    let mut body = source.open(range).await?;
-    let mut left = range.len();
-    while let Some(chunk) = body.next().await {
-        let mut chunk = chunk?;
-        // A server that ignores the range would send us the wrong bytes; never more than asked.
-        chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        left -= chunk.len() as u64;
-        if !chunk.is_empty() {
-            hand_on(chunk);
-        }
-        if left == 0 {
-            break;
+    rest: &mut ByteRange,
+    arrived: &mut (impl FnMut(Bytes) + Send),
+) -> Result<Ended> {
+    let mut body = source.get(*rest).await.map_err(of_request)?;
+    if !source.is_same_version(&body) {
+        // Not every server honours If-Match.
+        return Err(Error::new(Kind::Changed, "the object was replaced while it was open"));
+    }
+    while !rest.is_empty() {
+        match body.next().await {
+            Some(Ok(mut bytes)) => {
+                // More than was asked for would be bytes of somebody else's range.
+                bytes.truncate(usize::try_from(rest.len()).unwrap_or(usize::MAX));
+                rest.start += bytes.len() as u64;
+                if !bytes.is_empty() {
+                    arrived(bytes);
+                }
+            }
+            Some(Err(error)) if error.kind() == S3ErrorKind::Unavailable => {
+                return Ok(Ended::Broken(Some(error)));
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Ok(Ended::Broken(None)),
         }
     }
-    Ok(())
+    // The end of the body has to be read, or the connection cannot serve another request.
+    match body.next().await {
+        Some(Ok(_)) | None => {}
+        Some(Err(error)) => tracing::debug!(%error, "after the last byte"),
+    }
+    Ok(Ended::Complete)
 }
 
-/// What a refusal means for a file that was opened: if its version is gone, it has changed.
-fn lost(error: S3Error) -> Error {
+/// What a refused request means for an open file. The file was there when it was opened, so
+/// whatever says that it is not, or that it is shorter by now, says that it changed.
+fn of_request(error: S3Error) -> Error {
     match error.kind() {
-        S3ErrorKind::Absent | S3ErrorKind::InvalidRange | S3ErrorKind::ConditionFailed => {
-            Error::caused(Kind::Changed, "the object was replaced or removed since it was opened", error)
+        S3ErrorKind::Absent | S3ErrorKind::ConditionFailed | S3ErrorKind::InvalidRange => {
+            Error::caused(Kind::Changed, "the object was replaced or deleted while it was open", error)
         }
         _ => error.into(),
     }
 }
 
-/// Connections in a row that may bring nothing, beyond the gateway's own retries.
-const FAILURES_MAX: u32 = 5;
+/// The pause before the request that follows the `resumed`th break, half of it random so that
+/// the parts that one fault broke do not come back as one crowd.
+fn delay(resumed: u32) -> Duration {
+    let longest = DELAY_FIRST * 2_u32.pow(resumed - 1);
+    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Breaks that one range survives: 50 ms, 100 ms .. 1.6 s are three seconds in which a network
+/// or a server can come back. What takes longer is found by the gateway's own patience.
+const RESUMES_MAX: u32 = 6;
+
+const DELAY_FIRST: Duration = Duration::from_millis(50);

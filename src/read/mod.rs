@@ -1,16 +1,27 @@
-//! Bytes out: what a read of an open file gets, and how it comes to be here in time.
+//! Bytes out: one open file's reads.
 //!
-//! A [`Reader`] is one open file's reads, pinned to one version: all bytes it returns belong to
-//! the ETag that was opened, or it says [`Kind::Changed`](crate::error::Kind::Changed). Nothing is
-//! copied on the way: the network's buffers are cut into answers.
+//! A [`Reader`] belongs to one open file and to the version of the object that `open` saw. Every
+//! request carries that version's ETag, so a reader returns bytes of that version or an error,
+//! [`Kind::Changed`](crate::error::Kind::Changed) when it has been replaced or deleted.
 //!
-//! | file | what |
-//! | --- | --- |
-//! | `window.rs` | pure: the reads so far, and how far to fetch ahead of the next |
-//! | `stream.rs` | the parts of a file that are here or on their way |
-//! | `part.rs` | one range: its buffers, who waits for it, what it costs |
-//! | `fetch.rs` | one range from S3, across broken connections |
-//! | `bytes.rs` | the answer to a read |
+//! ```text
+//!  read ──► stream ──► window        what do these reads look like, what comes next? (pure)
+//!             │
+//!             ├──► part, part, ..    ranges in memory or on their way, each filled by its task
+//!             │      └──► fetch      one range, through broken connections
+//!             └──► budget            may we?
+//! ```
+//!
+//! Reads are answered the moment *their* bytes are there, not when the part is complete, with
+//! slices of the buffers the network filled. Any number of reads may be under way on one reader;
+//! each waits for its own bytes only. A read that can be answered from memory needs no task and
+//! no await: [`Reader::try_read`].
+//!
+//! Invariants:
+//! - all bytes that a reader returns are of one version;
+//! - a read is short only at the end of the file;
+//! - dropping a reader ends its requests and gives its memory back;
+//! - a read makes progress however little of the budget is free.
 
 mod bytes;
 mod fetch;
@@ -25,7 +36,7 @@ use std::sync::Arc;
 
 pub use self::bytes::ReadBytes;
 
-use self::fetch::Version;
+use self::fetch::Object;
 use self::stream::Stream;
 use crate::budget::Budget;
 use crate::error::Result;
@@ -33,45 +44,48 @@ use crate::name::ObjectKey;
 use crate::s3::{ByteRange, ETag, Gateway, ObjectMeta};
 use crate::task::Tasks;
 
-/// How files are read ahead.
-#[derive(Debug, Clone)]
+/// How much to fetch at a time, and how far ahead. The defaults are for S3 as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Files up to this size are fetched in one request by their first read.
-    pub whole_bytes: u64,
-    /// The first part of a run: small, so that its first bytes are here soon.
-    pub first_part_bytes: u64,
-    /// Parts double up to this size.
-    pub part_bytes: u64,
-    /// How far ahead a run begins to fetch.
-    pub first_window_bytes: u64,
-    /// How far ahead a run that waits all the time may come to fetch.
-    pub window_bytes_max: u64,
+    /// The most to hold of one file, ahead of its reader and behind it. As much as a connection
+    /// brings in the 20 ms to its first byte and in a part's own time, times the number of
+    /// connections of 90 MB/s that make 2 GB/s, is 180 MB.
+    pub ahead_bytes_max: u64,
+    /// The most for one request of many. A request costs 0.1 ms of processor time, and what is
+    /// larger than this comes no faster, but is longer in memory.
+    pub part_bytes_max: u64,
+    /// Files up to this size are fetched whole, in one request.
+    pub small_file_bytes: u64,
+    /// What is fetched when a file's beginning is read, before it is clear that more will be.
+    pub opening_bytes: u64,
+    /// What random reads are rounded to. At 90 MB/s it costs 0.7 ms, little beside the 20 ms to
+    /// the first byte, and neighbours come for nothing.
+    pub block_bytes: u64,
 }
 
 impl Default for Options {
-    /// A connection to S3 carries about 90 MB/s, and first bytes take 20 ms or more: 2 GB/s want
-    /// some 130 MB on their way. 32 parts of 4 MiB are that.
     fn default() -> Self {
         Self {
-            whole_bytes: 4 << 20,
-            first_part_bytes: 1 << 20,
-            part_bytes: 4 << 20,
-            first_window_bytes: 8 << 20,
-            window_bytes_max: 128 << 20,
+            ahead_bytes_max: 192 << 20,
+            part_bytes_max: 4 << 20,
+            small_file_bytes: 4 << 20,
+            opening_bytes: 1 << 20,
+            block_bytes: 64 << 10,
         }
     }
 }
 
-/// One open file's reads, pinned to one version. Dropping it ends what is on its way.
+/// One open file's reads, pinned to one version.
 #[derive(Debug)]
 pub struct Reader {
-    version: ETag,
+    stream: Stream<Object>,
     size: u64,
-    stream: Stream<Version>,
+    version: ETag,
 }
 
 impl Reader {
-    /// Returns a reader of the version that `meta` describes.
+    /// Returns the reader of the version that `meta` describes. Nothing is fetched before the
+    /// first read.
     pub fn new(
         gateway: Arc<Gateway>,
         key: ObjectKey,
@@ -80,37 +94,51 @@ impl Reader {
         budget: Budget,
         tasks: Tasks,
     ) -> Self {
-        let source = Version { gateway, key, etag: meta.etag.clone() };
-        let stream = Stream::new(source, meta.size, options, budget, tasks);
-        Self { version: meta.etag, size: meta.size, stream }
+        let ObjectMeta { etag: version, size, .. } = meta;
+        let object = Object { gateway, key, version: version.clone() };
+        Self { stream: Stream::new(object, size, options, budget, tasks), size, version }
     }
 
-    /// The version that is read.
+    /// The length of the file, which is known from the beginning and never changes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The version that all bytes are of.
     pub fn version(&self) -> &ETag {
         &self.version
     }
 
-    /// Reads without waiting, if all the bytes have arrived.
-    pub fn try_read(&self, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
-        match self.within(offset, size) {
-            Some(range) => self.stream.try_read(range).map(Ok),
-            None => Some(Ok(ReadBytes::default())),
-        }
-    }
-
-    /// Reads `size` bytes at `offset`, fewer only at the end of the file.
+    /// Reads `size` bytes from `offset`, fewer only where the file ends.
+    ///
+    /// May be called many times at once. Dropping the future gives the read up, and leaves what
+    /// has been fetched for it to others.
     ///
     /// # Errors
-    /// [`Kind::Changed`](crate::error::Kind::Changed) when somebody replaced or removed the object.
+    /// [`Kind::Changed`](crate::error::Kind::Changed) when the object is no longer the version
+    /// that was opened, and then at every read; otherwise what the gateway gave up on, and the
+    /// next read tries again.
     pub async fn read(&self, offset: u64, size: u32) -> Result<ReadBytes> {
-        match self.within(offset, size) {
-            Some(range) => self.stream.read(range).await,
+        match self.range(offset, size) {
+            Some(wanted) => self.stream.read(wanted).await,
             None => Ok(ReadBytes::default()),
         }
     }
 
-    /// The part of a read that lies within the file, if any.
-    fn within(&self, offset: u64, size: u32) -> Option<ByteRange> {
+    /// Reads at once what has arrived already; `None` when that is not all of it, and the
+    /// question is to be put to [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn try_read(&self, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
+        match self.range(offset, size) {
+            Some(wanted) => self.stream.try_read(wanted),
+            None => Some(Ok(ReadBytes::default())),
+        }
+    }
+
+    /// The part of the file that a read is about; `None` if it has none.
+    fn range(&self, offset: u64, size: u32) -> Option<ByteRange> {
         let end = offset.saturating_add(u64::from(size)).min(self.size);
         (offset < end).then_some(ByteRange { start: offset, end })
     }

@@ -1,225 +1,294 @@
-//! Parallel ranged requests, in the order of the file; cancelled by drop.
+//! The parts of one file that are in memory or on their way there.
 //!
-//! A stream holds the parts of a file that are here or on their way. A read takes what it needs
-//! from them, starts what is missing, and extends the parts ahead as the [`window`](super::window)
-//! says and the budget allows. Parts begin small, so that the first bytes are here soon, and grow.
+//! A read looks whether its bytes have arrived. If not it leaves word with the parts that will
+//! have them, and waits for those only: other reads go on beside it. Each read also tells the
+//! [`Window`], and what that plans is begun at once, as far as the [`Budget`] agrees. Everything
+//! that is decided is decided under one short lock; fetching is the parts' own business.
 //!
-//! The lock is held while parts are looked at and started, never while anybody waits.
+//! # Who pays
+//! Read-ahead *asks* the budget, within a share that shrinks as others take theirs ([`room`]).
+//! What a caller waits for and asking did not get is *demanded*, to the byte, and such a part
+//! holds on to its share no longer than its request takes (see [`Payment::OnDemand`]). So a read
+//! always makes progress, even if idle files hold all that may be asked for.
+//!
+//! # What is kept
+//! Only what the window calls worth keeping, and nothing at all once nobody has read for a while
+//! ([`IDLE`]): an open file that is not read must not make others slow.
+//!
+//! Invariant: the live ranges of the parts do not overlap, so each byte is fetched once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::Options;
 use super::bytes::ReadBytes;
 use super::fetch::Source;
-use super::part::{Part, Payment, Taken};
-use super::window::{Limits, Pattern, Window};
+use super::part::{AbortOnDrop, Part, Payment, Taken};
+use super::window::{Access, Window};
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::s3::ByteRange;
 use crate::task::Tasks;
 
-/// The bytes of one version of one file, as one handle reads them.
+/// One version of one file, read through any number of calls at the same time.
 #[derive(Debug)]
 pub(super) struct Stream<S> {
-    source: Arc<S>,
-    size: u64,
-    options: Options,
-    budget: Budget,
-    tasks: Tasks,
-    ahead: Mutex<Ahead>,
-}
-
-/// What is here or on its way. Taken before the locks of parts, never under one.
-#[derive(Debug)]
-struct Ahead {
-    window: Window,
-    /// By their first byte. They do not overlap.
-    parts: BTreeMap<u64, Arc<Part>>,
-    /// The size of the next part ahead.
-    part_bytes: u64,
+    shared: Arc<Shared<S>>,
 }
 
 impl<S: Source> Stream<S> {
+    /// A stream of the `size` bytes of `source`; nothing is fetched yet.
     pub(super) fn new(source: S, size: u64, options: Options, budget: Budget, tasks: Tasks) -> Self {
-        // One reader takes at most a quarter of the budget, so that others find some.
-        let most_bytes = options.window_bytes_max.min(budget.total_bytes() / 4).max(options.first_part_bytes);
-        let limits = Limits { first_bytes: options.first_window_bytes.min(most_bytes), most_bytes };
-        let ahead = Ahead {
-            window: Window::new(limits),
+        let state = State {
+            window: Window::new(size, options),
             parts: BTreeMap::new(),
-            part_bytes: options.first_part_bytes,
+            changed: None,
+            last_read: Instant::now(),
+            idle_watch: None,
         };
-        Self { source: Arc::new(source), size, options, budget, tasks, ahead: Mutex::new(ahead) }
+        let shared = Shared { source: Arc::new(source), budget, tasks, state: Mutex::new(state) };
+        Self { shared: Arc::new(shared) }
     }
 
-    /// Reads `range`, which lies within the file, if all of it has arrived.
-    pub(super) fn try_read(&self, range: ByteRange) -> Option<ReadBytes> {
-        let mut ahead = self.ahead.lock();
-        let read = ahead.take_now(range)?;
-        self.look_ahead(&mut ahead, range);
-        Some(read)
-    }
-
-    /// Reads `range`, which lies within the file.
-    pub(super) async fn read(&self, range: ByteRange) -> Result<ReadBytes> {
-        let mut read = ReadBytes::default();
-        let mut at = range.start;
-        let mut attempts = 0;
-        while at < range.end {
-            let wanted = ByteRange { start: at, end: range.end };
-            // Held while waiting: a part that another read gives up meanwhile must not end under us.
-            let (_part, piece, taken) = self.take(wanted, attempts == 0 && at == range.start);
-            let bytes = match taken {
-                Taken::Now(bytes) => bytes,
-                Taken::Later(answer) => match answer.await {
-                    Ok(bytes) => bytes.inspect_err(|_| self.drop_part(piece.start))?,
-                    Err(_) => return Err(Error::new(Kind::ShuttingDown, "the fetch was stopped")),
-                },
-                Taken::Failed(error) => {
-                    self.drop_part(piece.start);
-                    return Err(error);
-                }
-                // Released between two looks; the next look starts it again.
-                Taken::Gone => {
-                    self.drop_part(piece.start);
-                    attempts += 1;
-                    if attempts > ATTEMPTS_MAX {
-                        return Err(Error::new(Kind::Io, "bytes were released as often as they came"));
-                    }
-                    continue;
-                }
-            };
-            at = piece.end;
-            read.append(bytes);
+    /// Reads `wanted`, which is not empty and lies within the file, if all of it has arrived.
+    pub(super) fn try_read(&self, wanted: ByteRange) -> Option<Result<ReadBytes>> {
+        let mut state = self.shared.state.lock();
+        if let Some(error) = &state.changed {
+            return Some(Err(error.clone()));
         }
+        let bytes = state.arrived(wanted)?;
+        self.shared.prepare(&mut state, wanted, true);
+        Some(Ok(bytes))
+    }
+
+    /// Reads `wanted`, which is not empty and lies within the file.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`], now and ever after, when the version is no longer there.
+    pub(super) async fn read(&self, wanted: ByteRange) -> Result<ReadBytes> {
+        if let Some(outcome) = self.try_read(wanted) {
+            return outcome;
+        }
+        let outcome = self.wait(wanted).await;
+        if let Err(error) = &outcome
+            && error.kind() == Kind::Changed
+        {
+            self.shared.state.lock().changed = Some(error.clone());
+        }
+        outcome
+    }
+
+    async fn wait(&self, wanted: ByteRange) -> Result<ReadBytes> {
+        let claims = {
+            let mut state = self.shared.state.lock();
+            self.shared.prepare(&mut state, wanted, false);
+            self.shared.claim(&mut state, wanted)?
+        };
+        let mut read = ReadBytes::default();
+        for claim in claims {
+            read.append(claim.bytes().await?);
+        }
+        debug_assert_eq!(read.len() as u64, wanted.len());
         Ok(read)
     }
+}
 
-    /// Takes the first piece of `wanted` that lies in one part, starting that part if need be.
-    fn take(&self, wanted: ByteRange, is_first: bool) -> (Arc<Part>, ByteRange, Taken) {
-        let mut ahead = self.ahead.lock();
-        let pattern = if is_first { ahead.window.read(wanted) } else { Pattern::Jumps };
-        let part = match ahead.part_at(wanted.start) {
-            Some(part) => part,
-            None => self.start_demanded(&mut ahead, wanted, pattern, is_first),
-        };
-        let piece = ByteRange { start: wanted.start, end: wanted.end.min(part.live().end) };
-        let taken = part.take(piece);
-        if matches!(taken, Taken::Later(_)) && is_first {
-            ahead.window.starved();
+#[derive(Debug)]
+struct Shared<S> {
+    source: Arc<S>,
+    budget: Budget,
+    tasks: Tasks,
+    /// Parts have locks of their own, which may be taken under this one.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    window: Window,
+    /// By the end of their range, which never changes; their beginnings are released bit by bit.
+    parts: BTreeMap<u64, Arc<Part>>,
+    /// Why no more can be read, once the version is gone.
+    changed: Option<Error>,
+    last_read: Instant,
+    /// Runs while there are parts.
+    idle_watch: Option<AbortOnDrop>,
+}
+
+/// The bytes that a read was promised by one part.
+struct Claim {
+    taken: Taken,
+    /// Keeps the part's request going even if the stream loses interest in it.
+    _part: Arc<Part>,
+}
+
+impl Claim {
+    async fn bytes(self) -> Result<ReadBytes> {
+        match self.taken {
+            Taken::Now(bytes) => Ok(bytes),
+            Taken::Later(answered) => answered.await.unwrap_or_else(|_| Err(stopped())),
+            Taken::Failed(error) => Err(error),
+            Taken::Gone => Err(stopped()),
         }
-        if let Pattern::GoesOn { ahead_until } = pattern {
-            self.extend(&mut ahead, ahead_until);
-        }
-        (part, piece, taken)
     }
+}
 
-    /// Starts a part that somebody waits for.
-    ///
-    /// A reader that goes on gets a part of the current size, so that the next reads find theirs on
-    /// the way; one that jumps gets what it asked for.
-    fn start_demanded(
-        &self,
-        ahead: &mut Ahead,
-        wanted: ByteRange,
-        pattern: Pattern,
-        is_first: bool,
-    ) -> Arc<Part> {
-        let length = match pattern {
-            _ if self.size <= self.options.whole_bytes && is_first && wanted.start == 0 => self.size,
-            Pattern::GoesOn { .. } => wanted.len().max(ahead.part_bytes),
-            Pattern::Jumps => {
-                ahead.forget_all();
-                wanted.len()
+impl<S: Source> Shared<S> {
+    /// Lets the window know of a read, and follows its plan.
+    fn prepare(self: &Arc<Self>, state: &mut State, wanted: ByteRange, arrived: bool) {
+        let now = Instant::now();
+        let room = room(&self.budget, state.live_bytes());
+        let plan = state.window.observe(Access { wanted, arrived, now, room });
+        state.last_read = now;
+        state.release_passed();
+        for range in std::iter::once(plan.first).chain(plan.then) {
+            if !self.fetch_ahead(state, range, plan.part_bytes) {
+                break;
             }
-        };
-        let next = ahead.parts.range(wanted.start..).next().map_or(self.size, |(start, _)| *start);
-        let end = wanted.start.saturating_add(length).min(self.size).min(next.max(wanted.start + 1));
-        self.start(ahead, ByteRange { start: wanted.start, end }, Payment::OnDemand)
+        }
+        if state.idle_watch.is_none() && !state.parts.is_empty() {
+            state.idle_watch = Some(self.watch_for_idleness());
+        }
     }
 
-    fn start(&self, ahead: &mut Ahead, range: ByteRange, payment: Payment) -> Arc<Part> {
+    /// Begins to fetch what is missing of `range`; `false` when the budget does not allow all of it.
+    fn fetch_ahead(&self, state: &mut State, range: ByteRange, part_bytes: u64) -> bool {
+        let mut at = range.start;
+        while let Some(gap) = state.gap(at, range.end) {
+            let part = ByteRange { start: gap.start, end: gap.end.min(gap.start + part_bytes) };
+            let Some(reservation) = self.budget.ask(part.len()) else { return false };
+            drop(self.start(state, part, Payment::Ahead(reservation)));
+            at = part.end;
+        }
+        true
+    }
+
+    /// Gets hold of all parts of `wanted`, beginning to fetch those that are still missing.
+    fn claim(&self, state: &mut State, wanted: ByteRange) -> Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        let mut at = wanted.start;
+        while at < wanted.end {
+            let part = match state.part_at(at) {
+                Some(part) => part,
+                None => self.start_on_demand(state, at, wanted.end),
+            };
+            let share = ByteRange { start: at, end: wanted.end.min(part.live().end) };
+            match part.take(share) {
+                // Complete and released since we looked: it is a gap now.
+                Taken::Gone => continue,
+                Taken::Failed(error) => return Err(error),
+                taken => claims.push(Claim { taken, _part: part }),
+            }
+            at = share.end;
+        }
+        Ok(claims)
+    }
+
+    /// Begins to fetch from `at`, which is in no part, to the next part or to `end`.
+    fn start_on_demand(&self, state: &mut State, at: u64, end: u64) -> Arc<Part> {
+        let gap = state.gap(at, end).expect("a byte that is in no part is in a gap");
+        debug_assert_eq!(gap.start, at);
+        self.start(state, gap, Payment::OnDemand)
+    }
+
+    fn start(&self, state: &mut State, range: ByteRange, payment: Payment) -> Arc<Part> {
         let part = Part::start(range, payment, &self.source, &self.budget, &self.tasks);
-        ahead.parts.insert(range.start, Arc::clone(&part));
+        state.parts.insert(range.end, Arc::clone(&part));
         part
     }
 
-    fn look_ahead(&self, ahead: &mut Ahead, range: ByteRange) {
-        if let Pattern::GoesOn { ahead_until } = ahead.window.read(range) {
-            self.extend(ahead, ahead_until);
-        }
-    }
-
-    /// Releases what lies behind and starts parts up to `until`, as far as the budget allows.
-    fn extend(&self, ahead: &mut Ahead, until: u64) {
-        ahead.release_behind();
-        let until = until.min(self.size);
-        let mut at = ahead.parts.last_key_value().map_or(until, |(_, part)| part.live().end);
-        // Less than a part is left to the next read, or a reader would cause a request each.
-        while at < until && (until - at >= ahead.part_bytes || until == self.size) {
-            let end = at.saturating_add(ahead.part_bytes).min(self.size);
-            let Some(reservation) = self.budget.ask(end - at) else { return };
-            self.start(ahead, ByteRange { start: at, end }, Payment::Ahead(reservation));
-            ahead.part_bytes = (ahead.part_bytes * 2).min(self.options.part_bytes);
-            at = end;
-        }
-    }
-
-    fn drop_part(&self, at: u64) {
-        let mut ahead = self.ahead.lock();
-        if let Some(start) = ahead.parts.range(..=at).next_back().map(|(start, _)| *start) {
-            ahead.parts.remove(&start);
-        }
+    fn watch_for_idleness(self: &Arc<Self>) -> AbortOnDrop {
+        let task = forget_when_idle(Arc::downgrade(self));
+        AbortOnDrop(self.tasks.spawn_until_stopped("idle reader", task).abort_handle())
     }
 }
 
-impl Ahead {
-    /// The part in which the byte `at` is, or will be.
-    fn part_at(&self, at: u64) -> Option<Arc<Part>> {
-        let (_, part) = self.parts.range(..=at).next_back()?;
-        let live = part.live();
-        (live.start <= at && at < live.end).then(|| Arc::clone(part))
+/// Drops all parts once nobody has read for [`IDLE`]. Ends then, or with the stream.
+async fn forget_when_idle<S>(stream: Weak<Shared<S>>) {
+    let mut wait = IDLE;
+    loop {
+        tokio::time::sleep(wait).await;
+        let Some(shared) = stream.upgrade() else { return };
+        let mut state = shared.state.lock();
+        let idle = state.last_read.elapsed();
+        if idle >= IDLE {
+            state.parts.clear();
+            state.idle_watch = None;
+            return;
+        }
+        wait = IDLE - idle;
     }
+}
 
-    fn take_now(&self, range: ByteRange) -> Option<ReadBytes> {
+impl State {
+    /// The bytes of `wanted`, if all of them are there.
+    fn arrived(&self, wanted: ByteRange) -> Option<ReadBytes> {
         let mut read = ReadBytes::default();
-        let mut at = range.start;
-        while at < range.end {
+        let mut at = wanted.start;
+        while at < wanted.end {
             let part = self.part_at(at)?;
-            let end = range.end.min(part.live().end);
-            read.append(part.take_now(ByteRange { start: at, end })?);
-            at = end;
+            let share = ByteRange { start: at, end: wanted.end.min(part.live().end) };
+            read.append(part.take_now(share)?);
+            at = share.end;
         }
         Some(read)
     }
 
-    /// Releases what a reader that goes on has left behind.
-    fn release_behind(&mut self) {
-        let kept_from = self.window.kept_from();
-        while let Some(first) = self.parts.first_entry() {
-            first.get().release_before(kept_from);
-            let live = first.get().live();
-            if !live.is_empty() && live.end > kept_from {
-                return;
-            }
-            first.remove();
-        }
+    /// The part that has, or will have, the byte `at`.
+    fn part_at(&self, at: u64) -> Option<Arc<Part>> {
+        let (_, part) = self.parts.range(at + 1..).next()?;
+        (part.live().start <= at).then(|| Arc::clone(part))
     }
 
-    /// The reader went elsewhere: what was on its way here is not wanted any more.
-    ///
-    /// Whoever waits for a part holds on to it, so only those end that nobody waits for.
-    fn forget_all(&mut self) {
-        self.parts.clear();
-        self.part_bytes = self.part_bytes.min(PART_BYTES_AFTER_JUMP);
+    /// The first stretch between `at` and `end` that is in no part.
+    fn gap(&self, mut at: u64, end: u64) -> Option<ByteRange> {
+        for part in self.parts.range(at + 1..).map(|(_, part)| part.live()) {
+            if at >= end {
+                return None;
+            }
+            if at < part.start {
+                return Some(ByteRange { start: at, end: end.min(part.start) });
+            }
+            at = part.end;
+        }
+        (at < end).then_some(ByteRange { start: at, end })
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.parts.values().map(|part| part.live().len()).sum()
+    }
+
+    /// Drops what failed, and what the window does not want to keep.
+    fn release_passed(&mut self) {
+        let window = &self.window;
+        self.parts.retain(|_, part| {
+            let live = part.live();
+            let kept_from = if live.is_empty() { None } else { window.kept_from(live) };
+            // Byte by byte would be a walk through the lists of chunks for nothing.
+            if let Some(from) = kept_from.filter(|from| from - live.start >= RELEASE_BYTES) {
+                part.release_before(from);
+            }
+            kept_from.is_some()
+        });
     }
 }
 
-/// How often bytes may be released between being found and being taken.
-const ATTEMPTS_MAX: u32 = 16;
+/// The bytes that one stream may hold, given what it holds already: no more than is still free.
+///
+/// One stream alone may so have half of the budget, two a third each, and so on, without anybody
+/// knowing of the others; whoever came first gives way as it goes on reading.
+fn room(budget: &Budget, held: u64) -> u64 {
+    (budget.free_bytes() + held) / 2
+}
 
-/// What a run that begins in the middle of a file begins with.
-const PART_BYTES_AFTER_JUMP: u64 = 1 << 20;
+fn stopped() -> Error {
+    Error::new(Kind::ShuttingDown, "the fetch was stopped")
+}
+
+/// Long enough for a program to think between two reads, short enough for others to wait.
+const IDLE: Duration = Duration::from_secs(5);
+
+const RELEASE_BYTES: u64 = 1 << 20;
