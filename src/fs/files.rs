@@ -85,6 +85,7 @@ impl Filesystem {
         let state = OpenState {
             place: Some(place),
             committed: None,
+            replaced_here: Vec::new(),
             attributes,
             session: Some(session),
             writers: 0,
@@ -237,6 +238,7 @@ impl Filesystem {
             attributes: Attributes::of_file(ino, &meta, &self.parts.defaults),
             place: Some(place),
             committed: Some(meta),
+            replaced_here: Vec::new(),
             session: None,
             writers: 0,
             handles: 0,
@@ -255,7 +257,9 @@ impl Filesystem {
         if let (false, Some(place)) = (writing, place) {
             let meta = self.namespace().current_file(&place).await?;
             let mut state = file.state();
-            if state.session.is_none() {
+            let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
+            if state.session.is_none() && !is_same {
+                state.replaced_here.clear();
                 state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
                 state.committed = Some(meta);
             }
@@ -265,8 +269,8 @@ impl Filesystem {
 
     fn begin_session(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
         let mut state = file.state();
-        if state.session.is_some() {
-            return Ok(());
+        if let Some(session) = &state.session {
+            return if truncate { session.truncate(0) } else { Ok(()) };
         }
         let place = state.place.clone().ok_or_else(removed)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
@@ -314,23 +318,31 @@ impl Filesystem {
     }
 
     /// The reader of a handle, pinned to the version that the handle shows.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when another open has found that somebody else replaced the object: the
+    /// kernel's pages are shared by all who have it open, and must not hold two versions.
     fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
         let (place, meta) = {
             let state = handle.file.state();
-            (state.place.clone(), state.committed.clone())
+            let Some(meta) = state.committed.clone() else { return Ok(None) };
+            if let Some(reader) = &*handle.reader.lock() {
+                if *reader.version() == meta.etag {
+                    return Ok(Some(Arc::clone(reader)));
+                }
+                if !state.replaced_here.contains(reader.version()) {
+                    return Err(Error::new(Kind::Changed, "the object was replaced since it was opened"));
+                }
+            }
+            (state.place.clone(), meta)
         };
-        let Some(meta) = meta else { return Ok(None) };
-        let mut reader = handle.reader.lock();
-        if let Some(reader) = reader.as_ref().filter(|reader| *reader.version() == meta.etag) {
-            return Ok(Some(Arc::clone(reader)));
-        }
         // Removed while open: what the reader had fetched is gone with the object in S3.
         let place = place.ok_or_else(removed)?;
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
         let key = target_key(&place)?;
         let new = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
-        *reader = Some(Arc::clone(&new));
+        *handle.reader.lock() = Some(Arc::clone(&new));
         Ok(Some(new))
     }
 
@@ -376,7 +388,9 @@ impl Filesystem {
     pub(super) fn adopt_version(&self, file: &Arc<OpenFile>, meta: ObjectMeta) {
         let mut state = file.state();
         state.attributes.size = meta.size;
-        state.committed = Some(meta.clone());
+        if let Some(before) = state.committed.replace(meta.clone()) {
+            state.replaced_here.push(before.etag);
+        }
         let place = state.place.clone();
         drop(state);
         if let Some(place) = place {

@@ -15,7 +15,7 @@ use super::attr::Attributes;
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
 use crate::read::Reader;
-use crate::s3::ObjectMeta;
+use crate::s3::{ETag, ObjectMeta};
 use crate::write::Session;
 
 /// The number of something open, as the kernel has it.
@@ -46,6 +46,9 @@ pub(super) struct OpenState {
     pub(super) place: Option<Place>,
     /// What is in S3, as this mount last saw or made it; `None` while it was never committed.
     pub(super) committed: Option<ObjectMeta>,
+    /// Versions that commits of this mount have replaced since the file was opened. A reader of one
+    /// of them goes on with what is there now; one of any other version has been overtaken.
+    pub(super) replaced_here: Vec<ETag>,
     /// What `stat` shows.
     pub(super) attributes: Attributes,
     /// The session, while anybody has the file open for writing.

@@ -24,6 +24,7 @@ mod rename;
 mod resolve;
 mod witness;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -121,6 +122,8 @@ pub struct Namespace {
     attributes: AttributePolicy,
     tasks: Tasks,
     witnesses: Vec<Witnesses>,
+    /// Directories whose objects may be deleted, and when S3 last said so.
+    deletable: Mutex<HashMap<Folder, Instant>>,
     /// Per bucket, whether it has been said that it cannot be listed.
     said_unlistable: Vec<AtomicBool>,
 }
@@ -130,6 +133,7 @@ impl Namespace {
     pub fn new(buckets: Vec<Bucket>, options: &Options, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             witnesses: buckets.iter().map(|_| Witnesses::default()).collect(),
+            deletable: Mutex::default(),
             said_unlistable: buckets.iter().map(|_| AtomicBool::new(false)).collect(),
             buckets,
             inodes: Mutex::new(InodeTable::new()),

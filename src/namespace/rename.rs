@@ -43,7 +43,7 @@ impl Namespace {
         let (old, new) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
-        self.ensure_deletable(&source, &from.folder.prefix).await?;
+        self.ensure_deletable(&source, &from.folder).await?;
         let copied = target.copy(&source, &old, meta, &new, None, &Precondition::Whatever).await;
         let etag = copied.map_err(|error| across(from, onto, error))?;
         source.delete(&old).await?;
@@ -71,7 +71,7 @@ impl Namespace {
             return Err(Error::new(Kind::InvalidArgument, "a directory cannot be moved into itself"));
         }
         let gateway = Arc::clone(self.gateway(old.bucket));
-        self.ensure_deletable(&gateway, &from.folder.prefix).await?;
+        self.ensure_deletable(&gateway, &from.folder).await?;
         let objects = all_below(&gateway, &old.prefix).await?;
         copy_all(&gateway, &old.prefix, &new.prefix, &objects).await?;
         delete_all(&gateway, objects.into_iter().map(|(key, _)| key).collect()).await?;
@@ -93,15 +93,26 @@ impl Namespace {
         pending.keep_directory(&from.folder);
     }
 
-    /// Finds out whether objects below `prefix` may be deleted, by deleting one that is not there.
+    /// Finds out whether objects of a directory may be deleted, by deleting one that is not there.
+    /// The answer is remembered for as long as other answers of S3 are.
     ///
     /// # Errors
     /// [`Kind::Denied`].
-    async fn ensure_deletable(&self, gateway: &Gateway, prefix: &DirPrefix) -> Result<()> {
-        let probe = format!("{prefix}.s3xmount-may-i-delete-{:016x}", fastrand::u64(..));
+    async fn ensure_deletable(&self, gateway: &Gateway, folder: &Folder) -> Result<()> {
+        let lifetime = self.cache.lifetime();
+        if self.deletable.lock().get(folder).is_some_and(|asked| asked.elapsed() < lifetime) {
+            return Ok(());
+        }
+        let probe = format!("{}.s3xmount-may-i-delete-{:016x}", folder.prefix, fastrand::u64(..));
         gateway.delete(&ObjectKey::parse(probe)?).await.map_err(|error| {
             Error::from(error).context("a rename needs s3:DeleteObject; nothing was changed")
-        })
+        })?;
+        let mut deletable = self.deletable.lock();
+        if deletable.len() >= DELETABLE_MAX {
+            deletable.clear();
+        }
+        deletable.insert(folder.clone(), Instant::now());
+        Ok(())
     }
 }
 
@@ -175,6 +186,9 @@ fn across(from: &Place, onto: &Place, error: S3Error) -> Error {
         error
     }
 }
+
+/// Directories of which it is remembered that their objects may be deleted.
+const DELETABLE_MAX: usize = 1000;
 
 /// Copies under way at once.
 const COPIES_MAX: usize = 32;

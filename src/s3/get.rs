@@ -79,7 +79,7 @@ impl Gateway {
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
         match call.send().await {
-            Ok(output) => ObjectBody::new(request, output),
+            Ok(output) => ObjectBody::new(request, output, range),
             Err(error) => Err(S3Error::sort(request, &error)),
         }
     }
@@ -94,7 +94,15 @@ pub struct ObjectBody {
 }
 
 impl ObjectBody {
-    fn new(request: RequestName, mut output: GetObjectOutput) -> Result<Self, S3Error> {
+    fn new(
+        request: RequestName,
+        mut output: GetObjectOutput,
+        asked: Option<ByteRange>,
+    ) -> Result<Self, S3Error> {
+        if let Some(range) = asked.filter(|range| !begins_at(range.start, output.content_range.as_deref())) {
+            let message = format!("asked for {range}, and was answered {:?}", output.content_range);
+            return Err(S3Error::local(S3ErrorKind::Unexpected, request, message));
+        }
         let stream = std::mem::take(&mut output.body);
         match meta_of_get(output) {
             Some(meta) => Ok(Self { meta, stream, request }),
@@ -116,6 +124,15 @@ impl ObjectBody {
         Some(chunk.map_err(|error| {
             S3Error::local(S3ErrorKind::Unavailable, self.request.clone(), format!("body cut short: {error}"))
         }))
+    }
+}
+
+/// Whether an answer is about the bytes from `start` on. One without a range is the whole object,
+/// as servers send it that do not know ranges: good for its beginning and for nothing else.
+fn begins_at(start: u64, content_range: Option<&str>) -> bool {
+    match content_range.and_then(|range| range.strip_prefix("bytes ")) {
+        Some(range) => range.split_once('-').is_some_and(|(first, _)| first.parse() == Ok(start)),
+        None => start == 0,
     }
 }
 
@@ -159,4 +176,17 @@ pub(super) fn time_of(time: Option<DateTime>) -> SystemTime {
 
 fn incomplete(request: RequestName) -> S3Error {
     S3Error::local(S3ErrorKind::Unexpected, request, "the answer lacks an ETag or a length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_from_another_place_are_not_taken_for_those_that_were_asked_for() {
+        assert!(begins_at(5, Some("bytes 5-9/100")));
+        assert!(!begins_at(5, Some("bytes 0-9/100")));
+        assert!(!begins_at(5, None));
+        assert!(begins_at(0, None));
+    }
 }
