@@ -14,6 +14,7 @@ use crate::namespace::{
     Directory, DirectoryEntry, Entry, Ino, Lookup, Node, Place, Species, described, number,
 };
 use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata};
+use crate::write::Occasion;
 
 /// Attributes, and how long they may be believed.
 #[derive(Debug, Clone, Copy)]
@@ -123,20 +124,23 @@ impl Filesystem {
     }
 
     async fn change_open(&self, file: &Arc<OpenFile>, change: &AttributeChange) -> Result<Shown> {
-        let (place, committed, attributes) = {
+        let (place, committed, attributes, session) = {
             let mut state = file.state();
             state.attributes.apply(change, clock::now());
             if let Some(session) = &state.session {
-                // It travels with the commit.
                 session.set_metadata(noted(session, &state.attributes));
-                drop(state);
-                return Ok(shown_open(file));
             }
-            (state.place.clone(), state.committed.clone(), state.attributes)
+            (state.place.clone(), state.committed.clone(), state.attributes, state.session.clone())
         };
-        if let (Some(place), Some(meta)) = (place, committed) {
-            let meta = self.describe_file(&place, &meta, &attributes).await?;
-            self.adopt_version(file, meta);
+        match (session, place, committed) {
+            // Its bytes are still to be sent, and take the attributes along at the flush.
+            (Some(session), _, _) if session.owes_content() => {}
+            (Some(_), _, _) => self.commit_changes(file, Occasion::Flush).await?,
+            (None, Some(place), Some(meta)) => {
+                let meta = self.describe_file(&place, &meta, &attributes).await?;
+                self.adopt_version(file, meta);
+            }
+            _ => {}
         }
         Ok(shown_open(file))
     }

@@ -432,10 +432,10 @@ impl Filesystem {
         place: &Place,
         moved: Option<ObjectMeta>,
     ) -> Result<()> {
-        let session = {
+        let (session, is_written) = {
             let mut state = file.state();
             state.place = Some(place.clone());
-            state.session.clone()
+            (state.session.clone(), state.writers > 0)
         };
         let Some(session) = session else { return Ok(()) };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
@@ -445,8 +445,9 @@ impl Filesystem {
             None => session.rename_target(gateway, key, Precondition::Whatever).await,
             Some(meta) => {
                 let target = Target { gateway, key, object: session.description() };
-                let next = self.parts.sessions.begin(target, Base::Existing(meta));
-                file.state().session = Some(next);
+                // Its last writer may have left, and only the release be under way.
+                let next = is_written.then(|| self.parts.sessions.begin(target, Base::Existing(meta)));
+                file.state().session = next;
                 session.close().await.map(drop)
             }
         }

@@ -129,6 +129,13 @@ impl Session {
         !matches!(self.core.lock().work(Occasion::LastClose), Ok(Work::Nothing))
     }
 
+    /// Whether there are bytes, or a whole file, that S3 has yet to get. A flush or the last close
+    /// of whoever wrote them is still to come.
+    pub fn owes_content(&self) -> bool {
+        let core = self.core.lock();
+        core.content.is_dirty() || core.content.base().is_none()
+    }
+
     /// What will be said about the object, without the commit id.
     pub fn description(&self) -> NewObject {
         self.core.lock().target.object.clone()
