@@ -19,7 +19,7 @@ use crate::budget::Budget;
 use crate::clock;
 use crate::config::{AttributeSource, BucketSettings, Failure, Settings};
 use crate::credentials::{self, BaseSource, Credentials, RoleOptions};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
@@ -103,7 +103,7 @@ async fn build(settings: &Settings, refreshing: &Tasks, tasks: &Tasks) -> Result
     }
     let budget = Budget::new(settings.memory_bytes);
     let staging = write::Options::new(settings.staging_dir.clone());
-    let sessions = Sessions::open(staging, budget.clone(), tasks.clone())?;
+    let sessions = own_staging(staging, &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
     Ok(Filesystem::new(Parts {
@@ -146,6 +146,28 @@ async fn connect(
         root: bucket.prefix.clone(),
         read_only: bucket.read_only || settings.read_only,
     })
+}
+
+/// Takes possession of the staging directory. umount(8) returns while the mount before us is still
+/// ending its commits, so one that is in use is waited for a while.
+async fn own_staging(
+    options: write::Options,
+    budget: &Budget,
+    tasks: &Tasks,
+) -> Result<Arc<Sessions>, Error> {
+    let patience = tokio::time::sleep(PREDECESSOR_PATIENCE);
+    tokio::pin!(patience);
+    let mut again = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        match Sessions::open(options.clone(), budget.clone(), tasks.clone()) {
+            Err(error) if error.kind() == Kind::Busy && !patience.is_elapsed() => {}
+            outcome => return outcome,
+        }
+        tokio::select! {
+            _ = again.tick() => {}
+            () = &mut patience => {}
+        }
+    }
 }
 
 /// Deals with what an earlier process left behind, while the mount is in use already: every
@@ -260,6 +282,9 @@ impl Signals {
 /// How long an unmount waits for commits: a large file over a slow line takes its time, and the
 /// application that closed it was told nothing yet.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long a new mount waits for the one before it to end.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long an operation waits for credentials. Within the attempt timeout of small requests.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(60);

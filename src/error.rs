@@ -48,6 +48,8 @@ pub enum Kind {
     NotPermitted,
     /// The two names live in different buckets.
     CrossDevice,
+    /// Another process has it.
+    Busy,
     /// The mount is being taken down.
     ShuttingDown,
     /// Anything else: the network, a server fault, a bug.

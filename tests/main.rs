@@ -1,4 +1,11 @@
 //! The one test binary: linking the SDK once is enough.
 
+mod architecture;
+mod blind;
 mod cli;
+mod foreign;
+mod foreign_changes;
+mod local_changes;
+mod mount;
 mod process;
+mod support;

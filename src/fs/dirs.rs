@@ -124,6 +124,7 @@ impl Filesystem {
     }
 
     async fn change_open(&self, file: &Arc<OpenFile>, change: &AttributeChange) -> Result<Shown> {
+        let _turn = file.turn().await;
         let (place, committed, attributes, session) = {
             let mut state = file.state();
             state.attributes.apply(change, clock::now());

@@ -13,12 +13,12 @@ use bytes::Bytes;
 
 use super::attr::{AttributeChange, Attributes, FileKind};
 use super::dirs::{Shown, new_object};
-use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState};
+use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState, PlacedReader};
 use super::{Filesystem, removed, target_key};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
-use crate::namespace::{Ino, Place};
+use crate::namespace::{Ino, Place, Species};
 use crate::read::{ReadBytes, Reader};
 use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::write::{Base, Occasion, Session, Target};
@@ -49,12 +49,15 @@ impl Filesystem {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::IsDirectory`], [`Kind::ReadOnly`].
     pub async fn open(&self, ino: Ino, options: OpenOptions) -> Result<Opened> {
+        if self.namespace().species(ino) == Some(Species::Directory) {
+            return Err(Error::new(Kind::IsDirectory, "a directory"));
+        }
         let file = match self.open_file(ino) {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
         };
         if options.access.write {
-            self.begin_session(&file, options.truncate)?;
+            self.begin_writing(&file, options.truncate)?;
         }
         let keep_pages = self.keep_pages(&file);
         Ok(Opened { handle: self.add_handle(&file, options.access), keep_pages })
@@ -88,7 +91,7 @@ impl Filesystem {
             replaced_here: Vec::new(),
             attributes,
             session: Some(session),
-            writers: 0,
+            writers: u32::from(options.access.write),
             handles: 0,
             claims_name: options.exclusive,
         };
@@ -104,12 +107,9 @@ impl Filesystem {
         if handle.file.session().is_some() {
             return None;
         }
-        let reader = handle.reader.lock().clone()?;
-        let current = {
-            let state = handle.file.state();
-            state.committed.as_ref().is_some_and(|meta| meta.etag == *reader.version())
-        };
-        if current { reader.try_read(offset, size) } else { None }
+        let placed = handle.reader.lock().clone()?;
+        let is_current = placed.is_current(&handle.file.state());
+        if is_current { placed.reader.try_read(offset, size) } else { None }
     }
 
     /// Reads `size` bytes, fewer only at the end of the file.
@@ -267,10 +267,16 @@ impl Filesystem {
         Ok(file)
     }
 
-    fn begin_session(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
+    /// Counts one more writer, in the same step as it finds or begins the session: one that is found
+    /// does not end before its writer leaves.
+    fn begin_writing(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
         let mut state = file.state();
         if let Some(session) = &state.session {
-            return if truncate { session.truncate(0) } else { Ok(()) };
+            if truncate {
+                session.truncate(0)?;
+            }
+            state.writers += 1;
+            return Ok(());
         }
         let place = state.place.clone().ok_or_else(removed)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
@@ -283,13 +289,13 @@ impl Filesystem {
         let object = new_object(state.committed.as_ref(), &state.attributes);
         let target = Target { gateway, key: target_key(&place)?, object };
         state.session = Some(self.parts.sessions.begin(target, base));
+        state.writers += 1;
         Ok(())
     }
 
     fn add_handle(&self, file: &Arc<OpenFile>, access: Access) -> HandleId {
         let mut state = file.state();
         state.handles += 1;
-        state.writers += u32::from(access.write);
         drop(state);
         // A release of the last handle may have taken it out between `open` and here.
         self.open_files.lock().entry(file.ino).or_insert_with(|| Arc::clone(file));
@@ -326,11 +332,12 @@ impl Filesystem {
         let (place, meta) = {
             let state = handle.file.state();
             let Some(meta) = state.committed.clone() else { return Ok(None) };
-            if let Some(reader) = &*handle.reader.lock() {
-                if *reader.version() == meta.etag {
-                    return Ok(Some(Arc::clone(reader)));
+            if let Some(placed) = &*handle.reader.lock() {
+                if placed.is_current(&state) {
+                    return Ok(Some(Arc::clone(&placed.reader)));
                 }
-                if !state.replaced_here.contains(reader.version()) {
+                let version = placed.reader.version();
+                if *version != meta.etag && !state.replaced_here.contains(version) {
                     return Err(Error::new(Kind::Changed, "the object was replaced since it was opened"));
                 }
             }
@@ -341,9 +348,9 @@ impl Filesystem {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
         let key = target_key(&place)?;
-        let new = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
-        *handle.reader.lock() = Some(Arc::clone(&new));
-        Ok(Some(new))
+        let reader = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
+        *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
+        Ok(Some(reader))
     }
 
     fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {
@@ -357,19 +364,22 @@ impl Filesystem {
 
     /// Brings to S3 what it does not have of a file; free when that is nothing.
     pub(super) async fn commit_changes(&self, file: &Arc<OpenFile>, occasion: Occasion) -> Result<()> {
-        let (session, occasion) = {
+        let (session, place, occasion) = {
             let state = file.state();
             let Some(session) = state.session.clone().filter(|_| state.place.is_some()) else {
                 return Ok(());
             };
             session.suggest_metadata(noted(&session, &state.attributes));
-            (session, if state.claims_name { occasion.max(Occasion::Sync) } else { occasion })
+            let occasion = if state.claims_name { occasion.max(Occasion::Sync) } else { occasion };
+            (session, state.place.clone(), occasion)
         };
         let outcome = match occasion {
-            Occasion::LastClose => session.close().await,
+            Occasion::LastClose => session.commit_the_rest().await,
             occasion => session.commit(occasion).await,
         };
         match outcome {
+            // Renamed meanwhile: whoever did that has adopted what is there.
+            Ok(Some(_)) if file.state().place != place => {}
             Ok(Some(receipt)) => self.adopt_version(file, receipt.meta().clone()),
             Ok(None) => {}
             Err(error) => {
@@ -401,14 +411,24 @@ impl Filesystem {
     }
 
     /// The last writer leaves: commits what is left and ends the session.
+    ///
+    /// The kernel tells us of it some time after close(2) has returned, so the same application may
+    /// open, describe or rename the file meanwhile. What it does in the session before its end is
+    /// committed; the end itself is one step with the file's losing the session.
     async fn end_session(&self, file: &Arc<OpenFile>) -> Result<()> {
-        let outcome = self.commit_changes(file, Occasion::LastClose).await;
-        let mut state = file.state();
-        // Somebody may have opened it for writing while the commit was under way.
-        if state.writers == 0 {
-            state.session = None;
+        let _turn = file.turn().await;
+        loop {
+            let outcome = self.commit_changes(file, Occasion::LastClose).await;
+            let mut state = file.state();
+            let Some(session) = state.session.clone().filter(|_| state.writers == 0) else {
+                // Somebody has opened it for writing, and goes on with the session.
+                return outcome;
+            };
+            if outcome.is_err() || state.place.is_none() || session.end() {
+                state.session = None;
+                return outcome;
+            }
         }
-        outcome
     }
 
     /// The file was removed or replaced: what is open goes on without a name.

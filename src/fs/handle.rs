@@ -37,6 +37,10 @@ pub(super) struct OpenFile {
     /// Its inode.
     pub(super) ino: Ino,
     state: Mutex<OpenState>,
+    /// Held by what takes several requests and must not mix with its like: the end of a session,
+    /// a change of attributes, a rename. The kernel tells us of the last close some time after
+    /// close(2) has returned, so the three do meet. Taken before anything else of a file.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The state that all handles of one file share.
@@ -68,8 +72,26 @@ pub(super) struct FileHandle {
     pub(super) file: Arc<OpenFile>,
     /// What it may do.
     pub(super) access: Access,
-    /// Where its reading stands. Replaced when a session of this mount made another version.
-    pub(super) reader: Mutex<Option<Arc<Reader>>>,
+    /// Where its reading stands. Replaced when a session of this mount made another version, and
+    /// when the file was renamed.
+    pub(super) reader: Mutex<Option<PlacedReader>>,
+}
+
+/// A reader, and where the object lay that it reads.
+#[derive(Debug, Clone)]
+pub(super) struct PlacedReader {
+    /// Where the object lay. A renamed one may keep its ETag, and is still gone from there.
+    pub(super) place: Place,
+    /// The reader.
+    pub(super) reader: Arc<Reader>,
+}
+
+impl PlacedReader {
+    /// Whether it reads what `state` shows; of a file that was removed, the version is enough.
+    pub(super) fn is_current(&self, state: &OpenState) -> bool {
+        let version = state.committed.as_ref().map(|meta| &meta.etag);
+        version == Some(self.reader.version()) && state.place.as_ref().is_none_or(|at| *at == self.place)
+    }
 }
 
 /// One open of a directory.
@@ -87,12 +109,17 @@ pub(super) struct DirectoryHandle {
 impl OpenFile {
     /// Returns the shared state of a file that somebody opens.
     pub(super) fn new(ino: Ino, state: OpenState) -> Arc<Self> {
-        Arc::new(Self { ino, state: Mutex::new(state) })
+        Arc::new(Self { ino, state: Mutex::new(state), turn: tokio::sync::Mutex::default() })
     }
 
     /// The shared state; not to be held across an await.
     pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, OpenState> {
         self.state.lock()
+    }
+
+    /// Waits until nothing else that takes several requests is under way on this file.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// The write session, if there is one.

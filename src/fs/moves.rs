@@ -90,15 +90,37 @@ impl Filesystem {
         meta: Option<ObjectMeta>,
     ) -> Result<()> {
         let open = self.namespace().known_inode(from.0, from.1).and_then(|ino| self.open_file(ino));
+        let _turn = match &open {
+            Some(file) => Some(file.turn().await),
+            None => None,
+        };
+        // Asked for once more: what was open until a moment ago may have been described since.
+        let meta = match self.namespace().standing(source).await? {
+            Standing::File(now) if open.is_none() => now,
+            _ => meta,
+        };
         if let Some(file) = &open {
             // What is written but not in S3 yet goes there first, under the old name: the copy
             // then has all of it, and a failure on the way leaves a whole file somewhere.
             self.commit_changes(file, Occasion::Flush).await?;
         }
-        let committed = open.as_ref().and_then(|file| file.state().committed.clone());
+        // A commit that somebody else waits for may have made a version that is not adopted yet.
+        let committed = open.as_ref().and_then(|file| {
+            let made = file.session().and_then(|session| session.version());
+            made.or_else(|| file.state().committed.clone())
+        });
         match committed.or(meta) {
             Some(meta) => {
-                let meta = self.namespace().move_file(source, target, &meta).await?;
+                let moved = self.namespace().move_file(source, target, &meta).await;
+                let meta = match moved {
+                    // Somebody replaced it since we looked. Nobody here has built on what it was.
+                    Err(error) if error.kind() == Kind::Changed && open.is_none() => {
+                        self.namespace().drop_answer(source);
+                        let meta = self.namespace().current_file(source).await?;
+                        self.namespace().move_file(source, target, &meta).await?
+                    }
+                    moved => moved?,
+                };
                 if let Some(file) = &open {
                     self.retarget(file, target, Some(meta.clone())).await?;
                     self.adopt_version(file, meta);
@@ -121,6 +143,10 @@ impl Filesystem {
             self.namespace().ensure_empty(&new).await?;
         }
         let open = self.open_below(&old);
+        let mut turns = Vec::new();
+        for file in &open {
+            turns.push(file.turn().await);
+        }
         for file in &open {
             self.commit_changes(file, Occasion::Flush).await?;
         }

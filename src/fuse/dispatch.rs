@@ -105,6 +105,7 @@ fn log(operation: Operation, error: &Error) {
         | Kind::NoSpace
         | Kind::TooLarge
         | Kind::BadHandle
+        | Kind::Busy
         | Kind::ShuttingDown => tracing::warn!(%operation, %error, "failed"),
         Kind::Io => tracing::error!(%operation, %error, "failed"),
     }

@@ -25,6 +25,7 @@ pub(super) fn of(kind: Kind) -> Errno {
         Kind::NotSupported => Errno::EOPNOTSUPP,
         Kind::NotPermitted => Errno::EPERM,
         Kind::CrossDevice => Errno::EXDEV,
+        Kind::Busy => Errno::EBUSY,
         Kind::ShuttingDown => Errno::ESHUTDOWN,
         Kind::Io => Errno::EIO,
     }

@@ -545,8 +545,8 @@ impl Namespace {
             self.gateway(folder.bucket).delete(&marker).await?;
         }
         self.cache.drop_tree(&folder);
-        let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
-        self.cache.learn(&place.folder, &place.name, answer);
+        // Not "absent": there may be a file of that name, which the directory has hidden.
+        self.drop_answer(place);
         self.inodes.lock().detach(parent, &place.name);
         let mut pending = self.pending.lock();
         pending.remove_directory(&folder);

@@ -85,7 +85,8 @@ impl Namespace {
         self.cache.drop_tree(new);
         let arrived = Presence::Directory(super::cache::Marker::Unasked);
         self.cache.learn(&onto.folder, &onto.name, Answer { presence: arrived, asked: now });
-        self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });
+        // Not "absent": there may be a file of that name, which the directory has hidden.
+        self.drop_answer(from);
         let mut pending = self.pending.lock();
         // An empty directory that only this mount knows of stays one at its new place.
         pending.keep_directory(new);

@@ -58,7 +58,8 @@ impl Namespace {
 
     /// Settles what a name is now, whatever the cache says.
     pub(super) async fn ask(&self, folder: &Folder, name: &FileName) -> Result<Answer> {
-        self.flights.join(folder, name, self.ask_and_learn(folder, name)).await
+        // Boxed: two requests at once are 50 KB of future, which every caller's would contain.
+        self.flights.join(folder, name, Box::pin(self.ask_and_learn(folder, name))).await
     }
 
     async fn ask_and_learn(&self, folder: &Folder, name: &FileName) -> Result<Answer> {

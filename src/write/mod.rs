@@ -142,7 +142,7 @@ impl Sessions {
     /// What an earlier process left there stays untouched until [`recover`](Self::recover).
     ///
     /// # Errors
-    /// [`Kind::Io`] when another process owns it, and those of the local filesystem.
+    /// [`Kind::Busy`] when another process owns it, and those of the local filesystem.
     pub fn open(mut options: Options, budget: Budget, tasks: Tasks) -> Result<Arc<Self>> {
         options.part_bytes = options.part_bytes.clamp(PART_BYTES_MIN, PART_BYTES_MAX);
         let staging = options.staging.clone();
@@ -203,7 +203,7 @@ fn lock(staging: &Path) -> Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::new(
-            Kind::Io,
+            Kind::Busy,
             format!("the staging directory {} is in use by another mount", staging.display()),
         )),
         Err(TryLockError::Error(error)) => Err(error.into()),

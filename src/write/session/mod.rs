@@ -291,14 +291,31 @@ impl Session {
     /// # Errors
     /// As [`commit`](Self::commit). Nobody may be left to hear it: log it.
     pub async fn close(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
-        let outcome = self.commit(Occasion::LastClose).await;
+        let outcome = self.commit_the_rest().await;
         let _turn = self.turn.lock().await;
-        match &outcome {
-            Ok(_) => self.core.lock().end(),
+        self.core.lock().end();
+        outcome
+    }
+
+    /// Commits what the flushes have left. The session goes on until [`end`](Self::end).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_the_rest(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
+        let outcome = self.commit(Occasion::LastClose).await;
+        if let Err(error) = &outcome {
             // A commit that could not even begin has set nothing aside yet.
-            Err(error) => drop(self.fail(error.clone())),
+            let _turn = self.turn.lock().await;
+            drop(self.fail(error.clone()));
         }
         outcome
+    }
+
+    /// Ends the session if S3 has all of it: it takes no more writes and no other description.
+    /// Returns whether it is over; if not, there is something to commit, or a commit under way.
+    pub fn end(&self) -> bool {
+        let Ok(_turn) = self.turn.try_lock() else { return false };
+        self.core.lock().end()
     }
 
     /// Lets the bytes serve those who have the file open, and nobody else: it was unlinked.
@@ -418,13 +435,18 @@ impl Core {
         }
     }
 
-    /// Removes what is local, unless somebody wrote between the last commit and now.
-    fn end(&mut self) {
-        let has_all = self.journal.is_none() && matches!(self.life, Life::Live);
-        if has_all || matches!(self.life, Life::Abandoned) {
-            self.life = Life::Over;
-            self.content.remove_files();
+    /// Removes what is local, unless somebody wrote or described between the last commit and now.
+    /// Returns whether nothing more will be committed.
+    fn end(&mut self) -> bool {
+        let has_all = self.journal.is_none() && !self.description_is_due;
+        match self.life {
+            Life::Failed(_) | Life::Over => return true,
+            Life::Live if !has_all => return false,
+            Life::Live | Life::Abandoned => {}
         }
+        self.life = Life::Over;
+        self.content.remove_files();
+        true
     }
 
     /// No part leaves any more; those on their way still report.
