@@ -121,20 +121,20 @@ impl Filesystem {
         if !handle.access.read {
             return Err(Error::new(Kind::BadHandle, "not opened for reading"));
         }
-        match handle.file.session() {
-            Some(session) => Ok(session.read(offset, u64::from(size)).await?.into()),
-            None => match self.reader(&handle)? {
-                Some(reader) => {
-                    let read = reader.read(offset, size).await?;
-                    // Asked of S3 rather than taken from what had arrived: the right to read is there.
-                    if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
-                        self.namespace().readable(place);
-                    }
-                    Ok(read)
-                }
-                None => Ok(ReadBytes::default()),
-            },
+        while let Some(session) = handle.file.session() {
+            match session.read(offset, u64::from(size)).await {
+                // The writer left between the two looks. The file has let go of the session by now.
+                Err(error) if error.kind() == Kind::BadHandle => {}
+                read => return Ok(read?.into()),
+            }
         }
+        let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
+        let read = reader.read(offset, size).await?;
+        // Asked of S3 rather than taken from what had arrived: the right to read is there.
+        if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
+            self.namespace().readable(place);
+        }
+        Ok(read)
     }
 
     /// Writes. The bytes are staged when this returns, so writes apply in the order of the calls;
