@@ -36,7 +36,7 @@
 //!
 //! # How an operation flows
 //! **A read** is answered on the kernel's thread when its bytes have arrived. Otherwise it becomes
-//! a task: [`fs`] finds the handle; while somebody writes the file the [`write`] session answers,
+//! a task: [`fs`] finds the handle; while somebody writes the file the [`write`](mod@write) session answers,
 //! else the [`read`] reader does, with ranged GETs that are pinned to the version seen at open.
 //!
 //! **A write** is staged on the kernel's thread, so writes apply in order of arrival, and its

@@ -3,6 +3,7 @@
 mod architecture;
 mod blind;
 mod cli;
+mod failures;
 mod foreign;
 mod foreign_changes;
 mod local_changes;

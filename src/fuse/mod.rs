@@ -1,7 +1,7 @@
 //! The kernel's side: FUSE's vocabulary stops here.
 //!
 //! Each method copies its arguments out, and either answers from memory at once, on the kernel's
-//! thread, or hands the operation to [`dispatch`]. Nothing else happens here: no policy, no state.
+//! thread, or hands the operation to `dispatch`. Nothing else happens here: no policy, no state.
 
 mod convert;
 mod dispatch;

@@ -123,7 +123,7 @@ impl DirectoryStream {
     /// The entry at a position, fetching pages until there is one; `None` after the last.
     ///
     /// # Errors
-    /// [`Kind::Denied`](crate::error::Kind::Denied) without the right to list.
+    /// [`Kind::Denied`] without the right to list.
     pub async fn entry(&mut self, namespace: &Arc<Namespace>, at: usize) -> Result<Option<DirectoryEntry>> {
         while at >= self.entries.len() {
             if !self.more(namespace).await? {

@@ -290,7 +290,7 @@ impl Namespace {
 
     /// The current version of a file, as an `open` must see it.
     ///
-    /// An answer asked for within the last [`OPEN_MEMORY`] counts as current: the kernel looks a
+    /// An answer asked for within the last half second (`OPEN_MEMORY`) counts as current: the kernel looks a
     /// name up right before it opens it.
     ///
     /// # Errors
