@@ -74,6 +74,7 @@ pub mod fs;
 pub mod fuse;
 pub mod name;
 pub mod namespace;
+pub mod policy;
 pub mod read;
 pub mod s3;
 pub mod sys;

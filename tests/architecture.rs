@@ -19,6 +19,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("s3", BASE),
     ("credentials", BASE),
     ("config", BASE),
+    ("policy", &["error", "name", "config"]),
     ("namespace", BASE_AND_S3),
     ("read", BASE_AND_S3),
     ("write", BASE_AND_S3),

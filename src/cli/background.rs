@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Stop;
+use super::{Stop, prompt};
 use crate::config::{Failure, LogTarget, Settings};
 use crate::daemon;
 use crate::sys::{self, Fork, Pid};
@@ -51,7 +51,7 @@ fn serve(settings: Settings, teller: PipeWriter) -> i32 {
             tell(&teller, 0, "");
         }
     };
-    match daemon::run(settings, ready) {
+    match daemon::run(settings, prompt::ask_code(), ready) {
         Ok(()) => 0,
         Err(failure) => {
             // After the answer there is nobody left to tell but the log.

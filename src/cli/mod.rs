@@ -11,6 +11,7 @@ pub mod demo;
 pub mod logging;
 pub mod mount;
 pub mod mount_options;
+mod prompt;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! `s3xmount [mount] MOUNTPOINT`: settings, checks, log, and then the mount itself.
 
-use super::{Stop, background, logging};
+use super::{Stop, background, logging, prompt};
 use crate::config::{self, CommandLine, Surroundings, mount_point};
 use crate::daemon;
 
@@ -13,7 +13,7 @@ pub fn run(command_line: &CommandLine) -> Result<(), Stop> {
     mount_point::check(&settings).map_err(Stop::Refused)?;
     logging::start(&settings).map_err(Stop::Refused)?;
     if settings.foreground {
-        daemon::run(settings, || ()).map_err(Stop::Failed)
+        daemon::run(settings, prompt::ask_code(), || ()).map_err(Stop::Failed)
     } else {
         background::run(settings)
     }

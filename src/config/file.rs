@@ -315,9 +315,9 @@ mod tests {
             ("[[mount]]\npath = '/m'\n[mount.bucket]\nname = 'A'", 3, "'bucket' is not", "[[mount.bucket]]"),
             ("[[mount]]\npath = '/m'\n[[mount.bucket]]\nacl = 'none'", 3, "lacks 'name'", "name ="),
             (
-                "[[mount]]\npath = '/m'\n[[mount.bucket]]\nname = 'A'\nexternal_id = 'x'",
+                "[[mount]]\npath = '/m'\n[[mount.bucket]]\nname = 'A'\nendpoint_url = 'x'",
                 5,
-                "unknown key 'external_id'",
+                "unknown key 'endpoint_url'",
                 "about a whole mount",
             ),
             ("region = 1.5", 1, "'region' cannot be of type float", ""),

@@ -14,6 +14,7 @@ pub mod arn;
 pub mod bucket;
 pub mod failure;
 pub mod file;
+pub mod identity;
 pub mod merge;
 pub mod mount_point;
 pub mod options;
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use self::arn::RoleArn;
 pub use self::failure::{Failure, Place, Written};
 pub use self::file::ConfigFile;
+pub use self::identity::{Identity, OnRevoked, SessionPolicy, SessionTag};
 pub use self::merge::Layer;
 pub use self::surroundings::Surroundings;
 
@@ -43,23 +45,10 @@ pub struct Settings {
     /// What it shows: at least one bucket, each below a directory of its own.
     pub buckets: Vec<BucketSettings>,
 
-    /// The roles to assume, one with the session of the other; empty for the base identity itself.
-    pub roles: Vec<RoleArn>,
-    /// What the role sessions are called.
-    pub role_session_name: String,
-    /// How long a role session lives.
-    pub duration: Duration,
-    /// The external id that the last role's trust policy asks for.
-    pub external_id: Option<String>,
-    /// The profile that the base identity comes from.
-    pub profile: Option<String>,
-
-    /// The region of STS, and where the search for a bucket's region begins.
+    /// Where the search for a bucket's region begins.
     pub region: Option<String>,
     /// Where S3 answers, if not at AWS.
     pub endpoint_url: Option<String>,
-    /// Where STS answers, if not at AWS.
-    pub sts_endpoint_url: Option<String>,
     /// Bucket in the path of a request and not in the host name.
     pub force_path_style: bool,
 
@@ -108,6 +97,8 @@ pub struct BucketSettings {
     pub prefix: DirPrefix,
     /// Its region, if someone said it; else it is to be found.
     pub region: Option<String>,
+    /// Whose right is used in it.
+    pub identity: Identity,
     /// The ACL on every object we write.
     pub acl: Acl,
     /// The account that the bucket must belong to.
@@ -294,6 +285,26 @@ pub fn load(command_line: &CommandLine, around: &Surroundings) -> Result<Setting
         defaults: &file.defaults,
     };
     settle::settle(mount_point, layers, &file, table, around)
+}
+
+/// Brings together what was said about whose right is used, whether or not there is anything to
+/// mount. With a mount point, what the file says about it counts.
+///
+/// # Errors
+/// Whatever is wrong with what was written, at the place where it was written.
+pub fn load_identity(command_line: &CommandLine, around: &Surroundings) -> Result<Identity, Failure> {
+    let variables = Layer::of_environment(around)?;
+    let file = read_file(command_line, around)?;
+    let mount_point = command_line.mount_point.as_ref().map(|path| real_path(around.absolute(&path.text)));
+    let table = mount_point.map(|mount_point| table_of(&file, &mount_point, around)).transpose()?.flatten();
+    let layers = Layers {
+        flags: &command_line.flags,
+        variables: &variables,
+        bucket: None,
+        mount: table.map(|table| &table.layer),
+        defaults: &file.defaults,
+    };
+    identity::settle(layers, around)
 }
 
 /// The file that is named, or else the first that exists of the usual ones.

@@ -14,7 +14,16 @@ pub enum Key {
     RoleSessionName,
     Duration,
     ExternalId,
+    SourceIdentity,
+    SessionTag,
+    TransitiveTag,
+    SessionPolicy,
+    PolicyArn,
+    MfaSerial,
+    MfaCommand,
     Profile,
+    OnRevoked,
+    Wait,
     Region,
     EndpointUrl,
     StsEndpointUrl,
@@ -165,16 +174,34 @@ macro_rules! table {
 pub const OPTIONS: &[Spec] = table! {
     Bucket "bucket" Many "DIRECTORY=BUCKET[/PREFIX]" Mount Buckets ""
         "Shows BUCKET, or what lies below PREFIX in it, as DIRECTORY under the mount point. Repeatable. `--bucket BUCKET` gives the directory the bucket's name"
-    RoleArn "role-arn" Many "ARN" Mount Credentials "the base identity itself is used"
+    RoleArn "role-arn" Many "ARN" Bucket Credentials "the base identity itself is used"
         "The role to assume. Repeatable: each role is assumed with the session of the one before it"
-    RoleSessionName "role-session-name" One "NAME" Mount Credentials "s3xmount-USER-HOST"
-        "The name of the role session, which the other account's audit log shows"
-    Duration "duration" One "TIME" Mount Credentials "1h"
+    RoleSessionName "role-session-name" One "NAME" Bucket Credentials "s3xmount-{user}-{host}"
+        "The name of the role session, which the other account's audit log shows; {user}, {host} and {date} are filled in"
+    Duration "duration" One "TIME" Bucket Credentials "1h"
         "How long a role session lives before it is renewed, 15m to 12h; less only with --sts-endpoint-url"
-    ExternalId "external-id" One "ID" Mount Credentials ""
-        "The external id that the role's trust policy asks for"
-    Profile "profile" One "NAME" Mount Credentials "as the AWS tools choose it"
-        "The profile in ~/.aws that the base identity comes from"
+    ExternalId "external-id" One "ID" Bucket Credentials ""
+        "The external id that the last role's trust policy asks for"
+    SourceIdentity "source-identity" One "NAME" Bucket Credentials ""
+        "The source identity, which is set with the first role and stays with every session of the chain"
+    SessionTag "session-tag" Many "KEY=VALUE" Bucket Credentials ""
+        "A tag of the last role's session. Repeatable"
+    TransitiveTag "transitive-tag" Many "KEY=VALUE" Bucket Credentials ""
+        "A tag of the first role's session that stays with every session of the chain. Repeatable"
+    SessionPolicy "session-policy" One "POLICY" Bucket Credentials "auto; none with --policy-arn"
+        "What bounds the last role's session further: `auto` allows just what this mount does in its buckets and prefixes, reading only where it is mounted read-only; `none`; or a FILE with a policy document"
+    PolicyArn "policy-arn" Many "ARN" Bucket Credentials ""
+        "A managed policy that bounds the last role's session. Repeatable"
+    MfaSerial "mfa-serial" One "SERIAL" Bucket Credentials ""
+        "The MFA device whose code the first role's trust policy asks for. The code is asked for on the terminal; later ones are handed over with `s3xmount login`"
+    MfaCommand "mfa-command" One "COMMAND" Bucket Credentials ""
+        "A command of the shell that prints the device's present code, so that nobody is asked for it"
+    Profile "profile" One "NAME" Bucket Credentials "as the AWS tools choose it"
+        "The profile in ~/.aws that the base identity comes from; if it names a role itself, that is assumed first"
+    OnRevoked "on-revoked" One "WHAT" Mount Credentials "reassume"
+        "What follows when a session that worked is denied what it could do, as after its revocation: `reassume` the role once, or `fail`"
+    Wait "wait" Switch "" Mount Credentials ""
+        "Waits at the start until STS answers, instead of giving up after a few attempts"
     Region "region" One "REGION" Bucket Service "that of the profile or of AWS_REGION"
         "The region of STS, and where the search for a bucket's own region begins. For a single bucket in the configuration file: its region, which then is not searched for"
     EndpointUrl "endpoint-url" One "URL" Mount Service "that of AWS"

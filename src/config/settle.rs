@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::arn::{RoleArn, is_account};
+use super::arn::is_account;
 use super::bucket::BucketSpec;
 use super::failure::{Failure, Place};
 use super::file::{BucketTable, ConfigFile, MountTable};
@@ -15,8 +15,8 @@ use super::merge::Layers;
 use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
-    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, mount_points,
-    units,
+    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, identity,
+    mount_points, units,
 };
 
 /// Understands everything that was written about a mount.
@@ -31,23 +31,14 @@ pub fn settle(
     around: &Surroundings,
 ) -> Result<Settings, Failure> {
     let path = |text: &str| Ok(around.absolute(text));
-    let roles: Vec<RoleArn> =
-        layers.all(Key::RoleArn).iter().map(|arn| arn.parse(RoleArn::parse)).collect::<Result<_, _>>()?;
     let staging_root = layers.value(Key::StagingDir, path)?;
     let staging_root = staging_root.map_or_else(|| default_staging_root(around), Ok)?;
     let staging_dir = staging_root.join(folder_name(&mount_point));
     let foreground = layers.switch(Key::Foreground)?;
     let settings = Settings {
-        buckets: buckets(layers, table)?,
-        role_session_name: layers
-            .value(Key::RoleSessionName, session_name)?
-            .unwrap_or_else(|| default_session_name(around)),
-        duration: layers.value(Key::Duration, units::duration)?.unwrap_or(DURATION_DEFAULT),
-        external_id: layers.value(Key::ExternalId, external_id)?,
-        profile: layers.value(Key::Profile, not_empty)?,
+        buckets: buckets(layers, table, around)?,
         region: layers.value(Key::Region, region)?,
         endpoint_url: layers.value(Key::EndpointUrl, url)?,
-        sts_endpoint_url: layers.value(Key::StsEndpointUrl, url)?,
         force_path_style: layers.switch(Key::ForcePathStyle)?,
         read_only: layers.switch(Key::ReadOnly)?,
         allow_other: layers.switch(Key::AllowOther)?,
@@ -68,47 +59,53 @@ pub fn settle(
         },
         foreground,
         staging_dir,
-        roles,
         mount_point,
     };
     refuse_no_bucket(&settings, file, table)?;
-    refuse_role_settings_without_role(&settings, layers)?;
-    refuse_impossible_duration(&settings, layers)?;
     refuse_paths_inside_the_mount(&settings, layers)?;
     refuse_access_points_in_path_style(&settings, layers)?;
     Ok(settings)
 }
 
 /// The buckets of the list, then those with tables of their own.
-fn buckets(layers: Layers<'_>, table: Option<&MountTable>) -> Result<Vec<BucketSettings>, Failure> {
+fn buckets(
+    layers: Layers<'_>,
+    table: Option<&MountTable>,
+    around: &Surroundings,
+) -> Result<Vec<BucketSettings>, Failure> {
     let listed = layers.all(Key::Bucket);
     let mut buckets: Vec<(BucketSettings, &Place)> = Vec::new();
     for written in listed {
         let spec = written.parse(BucketSpec::parse)?;
-        buckets.push((bucket(spec, layers, None)?, &written.place));
+        buckets.push((bucket(spec, layers, None, around)?, &written.place));
     }
     // A list that outranks the file replaces what the file says, its tables included.
     let outranked = [layers.flags, layers.variables].iter().any(|layer| !layer.all(Key::Bucket).is_empty());
     for table in table.iter().flat_map(|table| &table.buckets).filter(|_| !outranked) {
-        buckets.push((bucket_of_table(table, layers)?, &table.name.place));
+        buckets.push((bucket_of_table(table, layers, around)?, &table.name.place));
     }
     refuse_doubles(&buckets)?;
     Ok(buckets.into_iter().map(|(bucket, _)| bucket).collect())
 }
 
-fn bucket_of_table(table: &BucketTable, layers: Layers<'_>) -> Result<BucketSettings, Failure> {
+fn bucket_of_table(
+    table: &BucketTable,
+    layers: Layers<'_>,
+    around: &Surroundings,
+) -> Result<BucketSettings, Failure> {
     let text = |written: &Option<super::Written>| written.as_ref().map(|written| written.text.clone());
     let (directory, prefix) = (text(&table.directory), text(&table.prefix));
     let spec = table
         .name
         .parse(|name| BucketSpec::new(directory.as_deref(), name, prefix.as_deref().unwrap_or_default()))?;
-    bucket(spec, layers.with_bucket(&table.layer), Some(table))
+    bucket(spec, layers.with_bucket(&table.layer), Some(table), around)
 }
 
 fn bucket(
     spec: BucketSpec,
     layers: Layers<'_>,
     table: Option<&BucketTable>,
+    around: &Surroundings,
 ) -> Result<BucketSettings, Failure> {
     let sse = layers.value(Key::Sse, sse)?;
     let key = layers.value(Key::SseKmsKeyId, not_empty)?;
@@ -125,6 +122,7 @@ fn bucket(
         name: spec.name,
         prefix: spec.prefix,
         region: own_region.map(|written| written.parse(region)).transpose()?,
+        identity: identity::settle(layers, around)?,
         acl: layers.value(Key::Acl, acl)?.unwrap_or(Acl::BucketOwnerFullControl),
         expected_bucket_owner: layers.value(Key::ExpectedBucketOwner, account)?,
         storage_class: layers.value(Key::StorageClass, storage_class)?,
@@ -188,39 +186,6 @@ fn refuse_no_bucket(
     })
 }
 
-fn refuse_role_settings_without_role(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
-    if !settings.roles.is_empty() {
-        return Ok(());
-    }
-    for key in [Key::ExternalId, Key::Duration, Key::RoleSessionName] {
-        if let Some(place) = layers.said_of_this_mount(key) {
-            let message = format!("{} says something about a role, but no role is named", key.spec().name);
-            return Err(Failure::new(message)
-                .at(place.clone())
-                .hint("add --role-arn (in the file: role_arn), or leave it away"));
-        }
-    }
-    Ok(())
-}
-
-/// AWS has fixed limits; another STS has limits of its own, which it will tell.
-fn refuse_impossible_duration(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
-    let custom = settings.sts_endpoint_url.is_some();
-    let shortest = if custom { Duration::from_secs(1) } else { DURATION_MIN };
-    let bound = if settings.duration < shortest {
-        format!("at least {}", units::show_duration(shortest))
-    } else if settings.duration > DURATION_MAX {
-        format!("at most {}", units::show_duration(DURATION_MAX))
-    } else {
-        return Ok(());
-    };
-    let duration = units::show_duration(settings.duration);
-    let failure = Failure::new(format!("a role session of {duration} cannot be: it lives {bound}"));
-    let place = layers.one(Key::Duration)?.map(|written| written.place.clone());
-    Err(Failure { place, ..failure }
-        .hint("sessions are renewed before they end, so a short one is no obstacle to a long job"))
-}
-
 /// A mount that stages or logs into itself waits for itself.
 fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
     let log_file = match &settings.log_target {
@@ -253,38 +218,7 @@ fn refuse_access_points_in_path_style(settings: &Settings, layers: Layers<'_>) -
     Err(Failure { place, ..Failure::new(message) }.hint("leave force-path-style away"))
 }
 
-/// STS API reference, `AssumeRole`, `RoleSessionName`.
-fn session_name(text: &str) -> Result<String, Failure> {
-    if (2..=64).contains(&text.len()) && text.chars().all(is_session_name_char) {
-        return Ok(text.to_owned());
-    }
-    Err(Failure::new(format!("'{text}' is not the name of a role session"))
-        .hint("it has 2 to 64 letters, digits and characters of _+=,.@-"))
-}
-
-fn is_session_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
-}
-
-/// `s3xmount-USER-HOST`: who it was, for the other account's audit log.
-fn default_session_name(around: &Surroundings) -> String {
-    let parts = [Some("s3xmount"), around.user.as_deref(), around.host.as_deref()];
-    let name = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
-    name.chars().map(|c| if is_session_name_char(c) { c } else { '_' }).take(64).collect()
-}
-
-/// STS API reference, `AssumeRole`, `ExternalId`.
-fn external_id(text: &str) -> Result<String, Failure> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
-    if (2..=1224).contains(&text.len()) && text.chars().all(allowed) {
-        return Ok(text.to_owned());
-    }
-    // Not shown: some treat it as a secret.
-    Err(Failure::new("the external id cannot be one")
-        .hint("it has 2 to 1224 letters, digits and characters of _+=,.@:/-"))
-}
-
-fn not_empty(text: &str) -> Result<String, Failure> {
+pub(super) fn not_empty(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() { Err(Failure::new("the value is empty")) } else { Ok(text.to_owned()) }
 }
 
@@ -296,7 +230,7 @@ fn account(text: &str) -> Result<String, Failure> {
         .hint("an account id has 12 digits; in the file, write it in quotes"))
 }
 
-fn region(text: &str) -> Result<String, Failure> {
+pub(super) fn region(text: &str) -> Result<String, Failure> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !text.is_empty() && text.chars().all(allowed) {
         return Ok(text.to_owned());
@@ -304,7 +238,7 @@ fn region(text: &str) -> Result<String, Failure> {
     Err(Failure::new(format!("'{text}' is not a region")).hint("it looks like eu-west-1"))
 }
 
-fn url(text: &str) -> Result<String, Failure> {
+pub(super) fn url(text: &str) -> Result<String, Failure> {
     let host = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match host {
         Some(host) if host.contains('@') => Err(Failure::new("a URL cannot carry a user or password here")
@@ -337,7 +271,7 @@ fn log_level(text: &str) -> Result<LogLevel, Failure> {
     one_of(text, "a log level", LogLevel::ALL, LogLevel::as_str)
 }
 
-fn one_of<T: Copy>(
+pub(super) fn one_of<T: Copy>(
     text: &str,
     what: &str,
     all: impl IntoIterator<Item = T> + Clone,
@@ -392,15 +326,6 @@ fn folder_name(mount_point: &Path) -> String {
     text.replace('/', "-")
 }
 
-/// What STS gives when nobody asks, and what every role allows.
-const DURATION_DEFAULT: Duration = Duration::from_secs(3600);
-
-/// STS API reference, `AssumeRole`, `DurationSeconds`.
-const DURATION_MIN: Duration = Duration::from_secs(900);
-
-/// The same; a role may allow less.
-const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
-
 /// Long enough for a build or a copy to look each name up once, short enough to wait for a colleague's change.
 const METADATA_TTL_DEFAULT: Duration = Duration::from_secs(60);
 
@@ -429,18 +354,6 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), paths.len());
-    }
-
-    #[test]
-    fn the_default_session_name_is_one_that_sts_takes() {
-        let around = Surroundings {
-            user: Some("müller smith".into()),
-            host: Some("h".repeat(100)),
-            ..Surroundings::default()
-        };
-        let name = default_session_name(&around);
-        assert!(name.starts_with("s3xmount-m_ller_smith-hhh"), "{name}");
-        assert_eq!(session_name(&name), Ok(name));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub user: Option<String>,
     /// The name of the machine, if it is known.
     pub host: Option<String>,
+    /// Today in UTC, as `2026-01-31`.
+    pub date: Option<String>,
     /// The user this process acts as.
     pub uid: u32,
     /// The group this process acts as.
@@ -41,6 +43,7 @@ impl Surroundings {
                 .cloned()
                 .or_else(|| user_name(uid)),
             host: read_trimmed(Path::new("/proc/sys/kernel/hostname")),
+            date: Some(crate::clock::date(crate::clock::now())),
             working_dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             memory_limit_bytes: memory_limit(),
             variables,

@@ -47,6 +47,7 @@ impl Sources {
             working_dir: "/srv".into(),
             user: Some("alice".into()),
             host: Some("box".into()),
+            date: Some("2026-01-31".into()),
             uid: 1000,
             gid: 100,
             memory_limit_bytes: None,
@@ -78,7 +79,7 @@ fn one_bucket_is_enough_and_the_rest_has_defaults() {
     let bucket = &settings.buckets[0];
     assert_eq!((bucket.directory.as_str(), bucket.name.as_str()), ("SampleBucketA", "SampleBucketA"));
     assert_eq!(bucket.acl, Acl::BucketOwnerFullControl);
-    assert_eq!(settings.role_session_name, "s3xmount-alice-box");
+    assert_eq!(bucket.identity.role_session_name, "s3xmount-alice-box");
     assert_eq!((settings.uid, settings.gid), (1000, 100));
     assert_eq!((settings.file_mode, settings.dir_mode), (0o644, 0o755));
     assert_eq!(settings.staging_dir, Path::new("/home/alice/.local/state/s3xmount/mnt-accountb"));
@@ -122,9 +123,10 @@ fn buckets_of_a_file_have_settings_of_their_own() {
         )
         .load()
         .unwrap();
-    assert_eq!(settings.roles.iter().map(RoleArn::name).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(settings.duration, Duration::from_secs(28_800));
     let [listed, own] = settings.buckets.as_slice() else { panic!("two buckets") };
+    assert_eq!(listed.identity.roles.iter().map(RoleArn::name).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(listed.identity.duration, Duration::from_secs(28_800));
+    assert_eq!(listed.identity, own.identity, "a bucket's own region says nothing about STS");
     assert_eq!((own.directory.as_str(), own.prefix.as_str(), own.acl), ("archive", "old/", Acl::None));
     assert_eq!(
         (own.region.as_deref(), own.storage_class.as_deref()),
@@ -133,6 +135,22 @@ fn buckets_of_a_file_have_settings_of_their_own() {
     assert_eq!((own.read_only, listed.read_only, settings.read_only), (true, false, false));
     assert_eq!((&listed.region, listed.acl), (&None, Acl::BucketOwnerFullControl));
     assert_eq!(listed.expected_bucket_owner, own.expected_bucket_owner);
+}
+
+#[test]
+fn a_bucket_may_have_a_role_of_its_own() {
+    let settings = flags("")
+        .file(
+            "[[mount]]\npath = '/mnt/accountb'\nrole_arn = 'arn:aws:iam::111122223333:role/a'\nbuckets = ['one', 'two']\n\
+             [[mount.bucket]]\nname = 'three'\nrole_arn = 'arn:aws:iam::777788889999:role/c'\nexternal_id = 'word'\n",
+        )
+        .load()
+        .unwrap();
+    let [one, two, three] = settings.buckets.as_slice() else { panic!("three buckets") };
+    let [one, two, three] = [one, two, three].map(|bucket| &bucket.identity);
+    assert_eq!(one, two);
+    assert_eq!((three.roles[0].account(), three.external_id.as_deref()), ("777788889999", Some("word")));
+    assert_eq!(one.external_id, None);
 }
 
 #[test]
@@ -165,6 +183,18 @@ fn what_makes_no_sense_is_refused_at_its_place() {
             "--role-session-name",
             "2 to 64",
         ),
+        (
+            "bucket=aaa  role-arn=ROLE  source-identity=a b",
+            "not a source identity",
+            "--source-identity",
+            "2 to 64",
+        ),
+        ("bucket=aaa  role-arn=ROLE  session-tag=x", "not a session tag", "--session-tag", "project=atlas"),
+        ("bucket=aaa  role-arn=ROLE  mfa-serial=x", "not the serial", "--mfa-serial", ":mfa/alice"),
+        ("bucket=aaa  role-arn=ROLE  policy-arn=x", "not the ARN of a policy", "--policy-arn", ":policy/"),
+        ("bucket=aaa  role-arn=ROLE  session-policy=/none", "cannot be read", "--session-policy", "`auto`"),
+        ("bucket=aaa  on-revoked=x", "not a way", "--on-revoked", "reassume, fail"),
+        ("bucket=aaa  session-policy=none", "no role is named", "--session-policy", "--role-arn"),
         ("bucket=aaa  acl=bucket-owner", "not a canned ACL", "--acl", "bucket-owner-full-control"),
         ("bucket=aaa  expected-bucket-owner=123", "not an account", "--expected-bucket-owner", "12 digits"),
         ("bucket=aaa  storage-class=cheap", "not a storage class", "--storage-class", "STANDARD_IA"),
@@ -217,8 +247,9 @@ fn a_short_session_is_for_other_servers() {
     let written =
         format!("bucket=aaa  role-arn={ROLE}  duration=20s  sts-endpoint-url=http://127.0.0.1:9000/");
     let settings = flags(&written).load().unwrap();
-    assert_eq!(settings.duration, Duration::from_secs(20));
-    assert_eq!(settings.sts_endpoint_url.as_deref(), Some("http://127.0.0.1:9000"));
+    let identity = &settings.buckets[0].identity;
+    assert_eq!(identity.duration, Duration::from_secs(20));
+    assert_eq!(identity.sts_endpoint_url.as_deref(), Some("http://127.0.0.1:9000"));
 }
 
 #[test]
@@ -258,7 +289,7 @@ fn a_file_that_is_named_must_exist() {
 fn no_setting_is_forgotten() {
     // Each key is asked for somewhere: what `settle` never reads cannot be refused for nonsense.
     let nonsense = "\u{1}";
-    let unchecked = [Key::Profile, Key::StagingDir, Key::LogFile];
+    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile];
     for spec in options::OPTIONS.iter().filter(|spec| !unchecked.contains(&spec.key)) {
         let mut written = flags(&format!("bucket=aaa  role-arn={ROLE}  sse=aws:kms"));
         written.flags.retain(|(name, _)| *name != spec.name);

@@ -20,9 +20,10 @@ use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::role::{Cause, Failure, innermost_words};
+use super::role::{Cause, Failure, Sts, innermost_words};
 use super::schedule::Life;
-use super::{Clock, Grant};
+use super::{Clock, Grant, RoleOptions};
+use crate::clock::ServerTime;
 
 /// Where the base identity comes from.
 #[derive(Clone)]
@@ -54,15 +55,22 @@ pub(super) struct Base {
     pub(super) region: Option<String>,
     pub(super) sts_endpoint_url: Option<String>,
     pub(super) http_client: Option<SharedHttpClient>,
+    /// What the sessions of a profile's roles are called if it does not say.
+    pub(super) session_name: String,
+    /// The time that requests to STS are signed with.
+    pub(super) time: ServerTime,
 }
 
 /// The base identity as it is now.
 pub(super) struct Loaded {
     /// Its keys.
     pub(super) grant: Grant,
+    /// The roles that its profile assumes by itself, in order.
+    pub(super) roles: Vec<RoleOptions>,
     /// The region that the settings name.
     pub(super) region: Option<String>,
     sts: aws_sdk_sts::config::Builder,
+    time: ServerTime,
 }
 
 impl Base {
@@ -81,7 +89,7 @@ impl Base {
         // Where nothing names a region, finding that out again would cost an instance's metadata
         // service several timeouts at every renewal.
         self.region.get_or_insert_with(|| region.clone().unwrap_or_else(|| REGION_WITHOUT_ANY.to_owned()));
-        Ok(Loaded { grant, region, sts: self.sts(&settings) })
+        Ok(Loaded { grant, roles: Vec::new(), region, sts: self.sts(&settings), time: self.time.clone() })
     }
 
     async fn settings(&self) -> SdkConfig {
@@ -148,6 +156,7 @@ impl Base {
             .region(self.region.clone().map(Region::new))
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
+            .time_source(self.time.clone())
             .timeout_config(timeouts);
         if let Some(url) = &self.sts_endpoint_url {
             sts = sts.endpoint_url(url);
@@ -157,9 +166,10 @@ impl Base {
 }
 
 impl Loaded {
-    /// Returns a client of STS that signs with `keys`.
-    pub(super) fn sts_as(&self, keys: &Keys) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::from_conf(self.sts.clone().credentials_provider(keys.clone()).build())
+    /// Returns STS for calls that are signed with `keys`.
+    pub(super) fn sts_as(&self, keys: &Keys) -> Sts {
+        let config = self.sts.clone().credentials_provider(keys.clone()).build();
+        Sts { client: aws_sdk_sts::Client::from_conf(config), time: self.time.clone() }
     }
 }
 
@@ -208,6 +218,8 @@ mod tests {
             region: Some("eu-west-1".to_owned()),
             sts_endpoint_url: None,
             http_client: None,
+            session_name: "s3xmount-alice-host".to_owned(),
+            time: ServerTime::default(),
         }
     }
 

@@ -5,34 +5,49 @@
 //! so nothing on the way can have expired, and rotated base keys are picked up without being
 //! looked for.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::base::{Base, Loaded};
-use super::role::{self, Cause, DURATION_ALWAYS_ALLOWED, Failure, RoleSession};
+use super::codes::Codes;
+use super::role::{self, Cause, DURATION_ALWAYS_ALLOWED, Failure, RoleSession, Sts, Wish};
 use super::schedule::Outlook;
-use super::{Caller, Clock, Grant, RoleOptions};
+use super::{Bounds, Caller, Clock, Grant, RoleOptions, SessionPolicy};
 
 /// How to come by keys: a base identity and the roles to assume from there, in order.
 pub(super) struct Chain {
     base: Base,
-    hops: Vec<Hop>,
+    /// The configured roles; those of the base identity's profile come before them.
+    roles: Vec<RoleOptions>,
+    bounds: Bounds,
+    codes: Arc<Codes>,
     clock: Clock,
     /// Whose keys the base identity's were when we last asked, by access key id.
     known: Option<(String, Caller)>,
     region: Option<String>,
+    /// What each role taught us, by its ARN.
+    learnt: HashMap<String, Learnt>,
 }
 
-/// One role of the chain.
-struct Hop {
-    role: RoleOptions,
-    /// How long a session to ask for: what was configured, or less once we learnt better.
-    duration: Duration,
+/// What a role turned out not to allow. It is not asked for again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Learnt {
+    /// Sessions of more than an hour.
+    only_an_hour: bool,
+    /// The session policy that we would have liked.
+    no_policy: bool,
 }
 
 impl Chain {
-    pub(super) fn new(base: Base, roles: Vec<RoleOptions>, clock: Clock) -> Self {
-        let hops = roles.into_iter().enumerate().map(|(index, role)| Hop::new(role, index)).collect();
-        Self { base, hops, clock, known: None, region: None }
+    pub(super) fn new(
+        base: Base,
+        roles: Vec<RoleOptions>,
+        bounds: Bounds,
+        codes: Arc<Codes>,
+        clock: Clock,
+    ) -> Self {
+        Self { base, roles, bounds, codes, clock, known: None, region: None, learnt: HashMap::new() }
     }
 
     /// The region that the base identity's settings name; known after the first renewal.
@@ -44,19 +59,16 @@ impl Chain {
     pub(super) async fn renew(&mut self) -> Result<Grant, Failure> {
         let loaded = self.base.load(&self.clock).await?;
         self.region.clone_from(&loaded.region);
-        if self.hops.is_empty() {
+        let roles = [&loaded.roles[..], &self.roles].concat();
+        if roles.is_empty() {
             return Ok(loaded.grant);
         }
         let caller = self.base_caller(&loaded).await?;
-        let done = self.hops_behind(caller.as_ref());
-        let count = self.hops.len();
         let mut grant = Grant { caller, ..loaded.grant.clone() };
-        for (index, hop) in self.hops.iter_mut().enumerate().skip(done) {
-            let client = loaded.sts_as(&grant.keys);
-            let session = hop
-                .assume(&client, &self.clock)
-                .await
-                .map_err(|failure| hop.explain(failure, index, count, grant.caller.as_ref()))?;
+        for index in hops_behind(grant.caller.as_ref(), &roles)..roles.len() {
+            let sts = loaded.sts_as(&grant.keys);
+            let hop = Hop { role: &roles[index], index, count: roles.len(), caller: grant.caller.as_ref() };
+            let session = self.assume(&sts, &hop).await.map_err(|failure| hop.explain(failure))?;
             grant = session.into();
         }
         Ok(grant)
@@ -84,58 +96,106 @@ impl Chain {
         }
     }
 
-    /// How many hops lie behind the base identity already.
-    ///
-    /// The profile of an EC2 instance may *be* the role. Assuming it once more fails unless the
-    /// role trusts itself, and would cut the session to the hour that chains are allowed.
-    fn hops_behind(&self, base: Option<&Caller>) -> usize {
-        let Some(base) = base else { return 0 };
-        self.hops.iter().rposition(|hop| base.is_session_of(&hop.role.arn)).map_or(0, |index| index + 1)
+    /// Assumes a role. Where STS refuses more than we need (a long session, a policy that narrows
+    /// it), asks once more for less.
+    async fn assume(&mut self, sts: &Sts, hop: &Hop<'_>) -> Result<RoleSession, Failure> {
+        let mut learnt = self.learnt.get(&hop.role.arn).copied().unwrap_or_default();
+        let code = match &hop.role.mfa_serial {
+            Some(serial) => Some(self.codes.code(serial).await?),
+            None => None,
+        };
+        loop {
+            let wish = self.wish(hop, learnt, code.clone());
+            let failure = match role::assume(sts, &wish, &self.clock).await {
+                Ok(session) => {
+                    self.learnt.insert(hop.role.arn.clone(), learnt);
+                    return Ok(session);
+                }
+                Err(failure) => failure,
+            };
+            match failure.cause() {
+                // "Exceeds the role's maximum" and "exceeds the hour of role chaining" are both plain
+                // `ValidationError`s, distinct from others only by their wording. So the wording is
+                // not consulted: if something else is invalid, the second call says so again.
+                Cause::Invalid if wish.duration > DURATION_ALWAYS_ALLOWED => {
+                    learnt.only_an_hour = true;
+                    tracing::warn!(
+                        role = hop.role.arn,
+                        asked_seconds = wish.duration.as_secs(),
+                        %failure,
+                        "the role may not allow sessions of that length; asking for an hour"
+                    );
+                }
+                Cause::PolicyRefused if wish.policy.is_some() && self.bounds.policy.may_be_left_out() => {
+                    learnt.no_policy = true;
+                    tracing::warn!(
+                        role = hop.role.arn,
+                        %failure,
+                        "the role's sessions are not narrowed to what the mount does, but may do all that the role may"
+                    );
+                }
+                _ => return Err(failure),
+            }
+        }
     }
-}
 
-impl Hop {
-    fn new(role: RoleOptions, index: usize) -> Self {
-        let duration = if index == 0 { role.duration } else { role.duration.min(DURATION_ALWAYS_ALLOWED) };
-        if duration < role.duration {
+    fn wish<'a>(&'a self, hop: &Hop<'a>, learnt: Learnt, code: Option<String>) -> Wish<'a> {
+        let is_last = hop.index + 1 == hop.count;
+        let policy = self.bounds.policy.document().filter(|_| is_last && !learnt.no_policy);
+        let policy_arns = if is_last { &self.bounds.policy_arns[..] } else { &[] };
+        Wish { role: hop.role, duration: self.duration(hop, learnt), code, policy, policy_arns }
+    }
+
+    fn duration(&self, hop: &Hop<'_>, learnt: Learnt) -> Duration {
+        let wanted = hop.role.duration;
+        if wanted <= DURATION_ALWAYS_ALLOWED || learnt.only_an_hour {
+            return wanted.min(DURATION_ALWAYS_ALLOWED);
+        }
+        if !hop.is_chained() {
+            return wanted;
+        }
+        if !self.learnt.contains_key(&hop.role.arn) {
             tracing::warn!(
-                role = role.arn,
+                role = hop.role.arn,
                 "a role that is assumed from another role lasts an hour at most; asking for that"
             );
         }
-        Self { role, duration }
+        DURATION_ALWAYS_ALLOWED
     }
+}
 
-    /// Assumes the role; if that fails and the duration may be why, once more for an hour.
-    ///
-    /// "Exceeds the role's maximum" and "exceeds the hour of role chaining" are both plain
-    /// `ValidationError`s, distinct from others only by their wording. So the wording is not
-    /// consulted: if something else is invalid, the second call says so again.
-    async fn assume(&mut self, client: &aws_sdk_sts::Client, clock: &Clock) -> Result<RoleSession, Failure> {
-        let failure = match role::assume(client, &self.role, self.duration, clock).await {
-            Err(failure) if failure.cause() == Cause::Invalid && self.duration > DURATION_ALWAYS_ALLOWED => {
-                failure
-            }
-            outcome => return outcome,
-        };
-        let session = role::assume(client, &self.role, DURATION_ALWAYS_ALLOWED, clock).await?;
-        tracing::warn!(
-            role = self.role.arn,
-            asked_seconds = self.duration.as_secs(),
-            %failure,
-            "the role does not allow sessions of that length; using one hour from now on"
-        );
-        self.duration = DURATION_ALWAYS_ALLOWED;
-        Ok(session)
+/// How many of the roles lie behind the base identity already.
+///
+/// The profile of an EC2 instance may *be* the role. Assuming it once more fails unless the
+/// role trusts itself, and would cut the session to the hour that chains are allowed.
+fn hops_behind(base: Option<&Caller>, roles: &[RoleOptions]) -> usize {
+    let Some(base) = base else { return 0 };
+    roles.iter().rposition(|role| base.is_session_of(&role.arn)).map_or(0, |index| index + 1)
+}
+
+/// One role of the chain, at its turn.
+struct Hop<'a> {
+    role: &'a RoleOptions,
+    index: usize,
+    count: usize,
+    /// Who assumes it, if we know.
+    caller: Option<&'a Caller>,
+}
+
+impl Hop<'_> {
+    /// Whether it is assumed with a role session, which may be the base identity itself.
+    fn is_chained(&self) -> bool {
+        self.index > 0 || self.caller.is_some_and(Caller::is_role_session)
     }
 
     /// Adds which hop failed, who tried, and where to look.
-    fn explain(&self, failure: Failure, index: usize, count: usize, caller: Option<&Caller>) -> Failure {
-        let arn = &self.role.arn;
-        let position = if count > 1 { format!(" (hop {} of {count})", index + 1) } else { String::new() };
+    fn explain(&self, failure: Failure) -> Failure {
+        let Self { role, index, count, caller } = self;
+        let arn = &role.arn;
+        let position = if *count > 1 { format!(" (hop {} of {count})", index + 1) } else { String::new() };
         let account = account_of(arn).map(|account| format!(" in account {account}")).unwrap_or_default();
         let by = caller.map(|caller| format!(" as {caller}")).unwrap_or_default();
-        let hint = (failure.cause() == Cause::Denied).then(|| self.denial_hint(caller));
+        let hint = (failure.cause() == Cause::Denied).then(|| self.denial_hint());
         let failure = failure.doing(format!("assuming role {arn}{account}{position}{by}"));
         match hint {
             Some(hint) => failure.hinting(hint),
@@ -143,16 +203,42 @@ impl Hop {
         }
     }
 
-    fn denial_hint(&self, caller: Option<&Caller>) -> String {
-        let caller = caller.map_or_else(|| "the base identity".to_owned(), ToString::to_string);
-        let external_id = match self.role.external_id {
+    fn denial_hint(&self) -> String {
+        let role = self.role;
+        let caller = self.caller.map_or_else(|| "the base identity".to_owned(), ToString::to_string);
+        let external_id = match role.external_id {
             Some(_) => "that the external id is the one it demands",
             None => "whether it demands an external id (none was sent)",
         };
+        let mfa = match role.mfa_serial {
+            Some(_) => ", that the code was the present one of this MFA device and was not used before",
+            None => "",
+        };
+        let mut actions = vec!["sts:AssumeRole"];
+        actions.extend(role.source_identity.as_ref().map(|_| "sts:SetSourceIdentity"));
+        actions.extend((!role.tags.is_empty()).then_some("sts:TagSession"));
+        let (trusted, allowed) = match actions.as_slice() {
+            [one] => (String::new(), (*one).to_owned()),
+            more => (format!(" for {}", more.join(", ")), more.join(", ")),
+        };
         format!(
-            "check that the role exists, that its trust policy names {caller}, {external_id}, \
-             and that the identity policy of {caller} allows sts:AssumeRole on it"
+            "check that the role exists, that its trust policy names {caller}{trusted}, {external_id}{mfa}, \
+             and that the identity policy of {caller} allows {allowed} on it"
         )
+    }
+}
+
+impl SessionPolicy {
+    fn document(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Demanded(document) | Self::Preferred(document) => Some(document),
+        }
+    }
+
+    /// What a person has asked for is kept to; what we made up is not worth a failed mount.
+    fn may_be_left_out(&self) -> bool {
+        matches!(self, Self::Preferred(_))
     }
 }
 
@@ -160,6 +246,10 @@ impl Caller {
     /// Reads an ARN as STS states it.
     pub(super) fn of_arn(arn: &str) -> Self {
         Self { arn: arn.to_owned(), account: account_of(arn).unwrap_or_default().to_owned() }
+    }
+
+    fn is_role_session(&self) -> bool {
+        self.arn.contains(":assumed-role/")
     }
 
     /// Whether this is a session of the role `role_arn`.

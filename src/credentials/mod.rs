@@ -19,8 +19,13 @@
 //!   with growing pauses. Nobody waits in that time.
 //! - Only when nothing usable is left do requests wait. They go on the moment a new session
 //!   arrives; they fail when their deadline passes, or at once when STS refuses for good.
-//! - A server may refuse a session before its end: it was revoked, or clocks disagree. Whoever is
-//!   told so reports it ([`Credentials::refused`]), and the session is replaced at once.
+//! - A server may refuse a session before its end. Whoever is told so reports it
+//!   ([`Credentials::refused`]), and the session is replaced at once.
+//! - A session that was revoked is not refused as such: it is denied everything. So a denial of what
+//!   used to work ([`Credentials::denied`]) makes a session suspect, and a new one is sought; should
+//!   STS not give one, the old one goes on serving.
+//! - Where a role demands the code of an MFA device, somebody has to say it (`codes.rs`): on the
+//!   terminal at the start, a command, or a person who logs in again ([`Credentials::login`]).
 //! - Each renewal begins at the very beginning, with the base identity loaded anew (`chain.rs`), so
 //!   rotated keys and repeated logins are picked up without a remount.
 //!
@@ -36,6 +41,7 @@
 
 mod base;
 mod chain;
+mod codes;
 mod provider;
 mod refresh;
 mod role;
@@ -54,14 +60,18 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 pub use self::base::BaseSource;
+pub use self::codes::{AskCode, CodeSource};
 pub use self::provider::Unavailable;
 
 use self::base::Base;
 use self::chain::Chain;
+use self::codes::Codes;
 use self::provider::Provider;
-use self::refresh::{Refresher, Shared};
+use self::refresh::{Patience, Refresher, Shared};
+use self::role::Failure;
 use self::schedule::Life;
-use crate::error::Result;
+use crate::clock::ServerTime;
+use crate::error::{Error, Kind, Result};
 use crate::task::Tasks;
 
 /// How to come by credentials.
@@ -73,11 +83,21 @@ pub struct Options {
     pub region: Option<String>,
     /// Where STS answers, if not where AWS has it for the region.
     pub sts_endpoint_url: Option<String>,
-    /// The roles to assume, each with the session of the one before it. Without any, the base
-    /// identity itself is used.
+    /// The roles to assume, each with the session of the one before it. They come after those that
+    /// the base identity's profile assumes by itself. Without any, the base identity itself is used.
     pub roles: Vec<RoleOptions>,
+    /// What bounds the session of the last role.
+    pub bounds: Bounds,
+    /// Where codes of MFA devices come from.
+    pub codes: CodeSource,
+    /// What the sessions of roles are called that the profile names without saying so.
+    pub session_name: String,
     /// The connection pool to share; without it, one of our own.
     pub http_client: Option<SharedHttpClient>,
+    /// Whether the start goes on trying for as long as what is wrong may pass.
+    pub wait: bool,
+    /// Whether a denial of what used to work makes a session suspect.
+    pub suspect_denials: bool,
     /// How long a request waits for credentials when there are none.
     pub wait_max: Duration,
     /// What time it is.
@@ -96,6 +116,59 @@ pub struct RoleOptions {
     pub duration: Duration,
     /// What the role's trust policy demands to hear, if it does.
     pub external_id: Option<String>,
+    /// The name that stays with this session and all that are come by with it.
+    pub source_identity: Option<String>,
+    /// The tags of the session.
+    pub tags: Vec<SessionTag>,
+    /// The MFA device whose present code the role's trust policy demands.
+    pub mfa_serial: Option<String>,
+}
+
+impl RoleOptions {
+    /// Returns a role whose sessions last an hour and have nothing special about them.
+    pub fn new(arn: impl Into<String>, session_name: impl Into<String>) -> Self {
+        Self {
+            arn: arn.into(),
+            session_name: session_name.into(),
+            duration: role::DURATION_ALWAYS_ALLOWED,
+            external_id: None,
+            source_identity: None,
+            tags: Vec::new(),
+            mfa_serial: None,
+        }
+    }
+}
+
+/// A session tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionTag {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Whether it stays with the sessions that are come by with this one.
+    pub transitive: bool,
+}
+
+/// What bounds a session beyond the policies of its role.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// A policy document.
+    pub policy: SessionPolicy,
+    /// The ARNs of managed policies.
+    pub policy_arns: Vec<String>,
+}
+
+/// A policy document that bounds a session.
+#[derive(Debug, Clone, Default)]
+pub enum SessionPolicy {
+    /// None.
+    #[default]
+    None,
+    /// This one, or no session at all.
+    Demanded(String),
+    /// This one, or none if STS does not take it: it may be too much together with the session tags.
+    Preferred(String),
 }
 
 /// Credentials that renew themselves until the group of tasks they were started in is stopped.
@@ -112,16 +185,44 @@ impl Credentials {
     /// Says which role could not be assumed, by whom, and what to check. What may pass is tried
     /// more than once before.
     pub async fn start(options: Options, tasks: &Tasks) -> Result<Arc<Self>> {
-        let Options { base, region, sts_endpoint_url, roles, http_client, wait_max, clock } = options;
-        let base = Base { source: base, region, sts_endpoint_url, http_client };
-        let mut chain = Chain::new(base, roles, clock.clone());
-        let grant = refresh::first(&mut chain).await?;
-        tracing::info!(?grant, "credentials obtained");
-        let region = chain.region();
-        let shared = Arc::new(Shared::new(grant, clock, wait_max));
-        // The handle is not kept: the group of tasks stops it, and those who wait hear of its end.
-        drop(tasks.spawn_until_stopped("credentials", Refresher::new(chain, Arc::clone(&shared)).run()));
-        Ok(Arc::new(Self { shared, region }))
+        let (credentials, failure) = Self::obtain(options).await;
+        match failure {
+            None => Ok(credentials.renewed_in(tasks)),
+            Some(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Does the same, but goes on trying in the background if there is no session yet. Requests
+    /// wait and fail until there is one.
+    ///
+    /// For mounts whose other buckets have other roles: the trouble of one account is not theirs.
+    pub async fn start_anyway(options: Options, tasks: &Tasks) -> (Arc<Self>, Option<Error>) {
+        let (credentials, failure) = Self::obtain(options).await;
+        (credentials.renewed_in(tasks), failure.map(Error::from))
+    }
+
+    async fn obtain(options: Options) -> (Obtained, Option<Failure>) {
+        let Options { region, sts_endpoint_url, http_client, session_name, clock, .. } = options;
+        let time = ServerTime::default();
+        let base = Base { source: options.base, region, sts_endpoint_url, http_client, session_name, time };
+        let codes = Arc::new(Codes::new(options.codes));
+        let mut chain = Chain::new(base, options.roles, options.bounds, Arc::clone(&codes), clock.clone());
+        let patience = if options.wait { Patience::WhileItMayPass } else { Patience::SomeAttempts };
+        let first = refresh::first(&mut chain, patience).await;
+        codes.stop_asking();
+        let shared = Shared::new(clock, options.wait_max, options.suspect_denials, codes);
+        let failure = match first {
+            Ok(grant) => {
+                tracing::info!(?grant, "credentials obtained");
+                shared.publish(grant);
+                None
+            }
+            Err(failure) => {
+                shared.publish_failure(failure.clone());
+                Some(failure)
+            }
+        };
+        (Obtained { shared: Arc::new(shared), chain }, failure)
     }
 
     /// Returns the provider to build clients with. Their identity cache must be off, or it keeps
@@ -138,6 +239,45 @@ impl Credentials {
         self.shared.refuse(access_key_id);
     }
 
+    /// Reports that a server denies with these keys what it used to allow. Returns whether trying
+    /// again is worth it, with keys that are renewed meanwhile.
+    ///
+    /// It is, if the keys have served for a while: then they may have been revoked. False alarms are
+    /// answered ever more rarely, as long as nobody [confirms](Self::confirmed) one.
+    pub fn denied(&self, access_key_id: &str) -> bool {
+        self.shared.suspect(access_key_id)
+    }
+
+    /// Reports that a denied request was allowed with the keys that were obtained because of it.
+    pub fn confirmed(&self) {
+        self.shared.confirm();
+    }
+
+    /// Renews now, with this code of the MFA device. Returns until when the new session lasts.
+    ///
+    /// # Errors
+    ///
+    /// Says why there is no new session. The old one goes on serving.
+    pub async fn login(&self, code: String) -> Result<Option<SystemTime>> {
+        self.shared.login(code).await?;
+        Ok(self.expiry())
+    }
+
+    /// Returns the keys to sign with, which are usable when they are returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Denied`] if there are none and none come in time.
+    pub async fn keys(&self) -> Result<Keys> {
+        let provider = Provider::new(Arc::clone(&self.shared));
+        provider.keys().await.map_err(|unavailable| Error::new(Kind::Denied, unavailable.to_string()))
+    }
+
+    /// Whether there ever were any.
+    pub fn are_there(&self) -> bool {
+        self.shared.offer.borrow().grant.is_some()
+    }
+
     /// The region that the options, the environment or the profile name.
     pub fn region(&self) -> Option<String> {
         self.region.clone()
@@ -146,13 +286,57 @@ impl Credentials {
     /// Who we are to AWS at the moment. `None` for a base identity that is used directly: nobody
     /// asked STS about it.
     pub fn caller(&self) -> Option<Caller> {
-        self.shared.offer.borrow().grant.caller.clone()
+        self.shared.offer.borrow().grant.as_ref()?.caller.clone()
     }
 
-    /// When the present keys end; `None` if they do not.
+    /// When the present keys end; `None` if they do not, or if there are none.
     pub fn expiry(&self) -> Option<SystemTime> {
-        self.shared.offer.borrow().grant.life.map(|life| life.expiry)
+        self.shared.offer.borrow().grant.as_ref()?.life.map(|life| life.expiry)
     }
+
+    /// How things stand, for people.
+    pub fn report(&self) -> Report {
+        let offer = self.shared.offer.borrow();
+        let failure = offer.failure.as_ref();
+        Report {
+            caller: offer.grant.as_ref().and_then(|grant| grant.caller.clone()),
+            expiry: offer.grant.as_ref().and_then(|grant| grant.life).map(|life| life.expiry),
+            renewals: offer.renewals,
+            trouble: failure.map(ToString::to_string),
+            needs_code: failure.is_some_and(|failure| failure.cause() == role::Cause::CodeNeeded),
+        }
+    }
+}
+
+/// What a start came to, with or without a session.
+struct Obtained {
+    shared: Arc<Shared>,
+    chain: Chain,
+}
+
+impl Obtained {
+    fn renewed_in(self, tasks: &Tasks) -> Arc<Credentials> {
+        let Self { shared, chain } = self;
+        let region = chain.region();
+        // The handle is not kept: the group of tasks stops it, and those who wait hear of its end.
+        drop(tasks.spawn_until_stopped("credentials", Refresher::new(chain, Arc::clone(&shared)).run()));
+        Arc::new(Credentials { shared, region })
+    }
+}
+
+/// How the credentials stand.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Who we are to AWS, if STS said so.
+    pub caller: Option<Caller>,
+    /// When the present keys end; `None` if they do not, or if there are none.
+    pub expiry: Option<SystemTime>,
+    /// How many times they were renewed since the start.
+    pub renewals: u64,
+    /// Why there are no newer ones, if the last attempt failed.
+    pub trouble: Option<String>,
+    /// Whether it takes somebody's code of an MFA device to renew them.
+    pub needs_code: bool,
 }
 
 impl fmt::Debug for Credentials {

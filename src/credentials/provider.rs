@@ -25,7 +25,7 @@ impl Provider {
         Self { shared }
     }
 
-    async fn keys(&self) -> Result<Keys, Unavailable> {
+    pub(super) async fn keys(&self) -> Result<Keys, Unavailable> {
         if let Verdict::Sign(keys) = self.verdict(&self.shared.offer.borrow()) {
             return Ok(keys);
         }
@@ -50,8 +50,8 @@ impl Provider {
     }
 
     fn verdict(&self, offer: &Offer) -> Verdict {
-        if offer.is_usable(self.shared.clock.now()) {
-            return Verdict::Sign(offer.grant.keys.clone());
+        if let Some(grant) = offer.usable(self.shared.clock.now()) {
+            return Verdict::Sign(grant.keys.clone());
         }
         match &offer.failure {
             _ if !offer.attended => Verdict::Fail(Unavailable::passing("the mount is being taken down")),

@@ -2,57 +2,104 @@
 //!
 //! The task owns the [`Chain`] and is alone in using it, so there is never more than one renewal
 //! at a time, however many requests wait for it. It publishes into a watch channel; everybody else
-//! reads there. Requests influence it in two ways only: by marking what it offers as refused, and
-//! by waking it to look at the clock again. Neither shortens a pause after a failure.
+//! reads there. Requests influence it in two ways only: by questioning the standing of what it
+//! offers, and by waking it to look at the clock again. Neither shortens a pause after a failure; only
+//! a person who logs in does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::chain::Chain;
-use super::role::Failure;
-use super::schedule::{self, Failures, Next, Outlook, Situation};
+use super::codes::Codes;
+use super::role::{Cause, Failure};
+use super::schedule::{self, Failures, Next, Outlook, Situation, Suspicion};
 use super::{Clock, Grant};
 
 /// What is to be had at the moment.
 #[derive(Clone)]
 pub(super) struct Offer {
-    /// The newest keys.
-    pub(super) grant: Arc<Grant>,
-    /// Whether a server has refused them.
-    pub(super) refused: bool,
+    /// The newest keys; none before the first ones.
+    pub(super) grant: Option<Arc<Grant>>,
+    /// How they stand with the server.
+    pub(super) standing: Standing,
     /// How many grants in a row were refused before, or including, this one.
     pub(super) refusals: u32,
     /// Why there are no newer ones, if the last attempt failed.
     pub(super) failure: Option<Failure>,
+    /// How many attempts there were since the start, and how many of them succeeded.
+    pub(super) attempts: u64,
+    pub(super) renewals: u64,
     /// Whether anybody is still renewing.
     pub(super) attended: bool,
 }
 
+/// How keys stand with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It takes them.
+    Good,
+    /// It may have revoked them. Whether there are others is being found out; if not, they serve on.
+    Suspect,
+    /// It has refused them.
+    Refused,
+}
+
 impl Offer {
-    /// Whether a request may be signed with these keys.
-    pub(super) fn is_usable(&self, now: SystemTime) -> bool {
-        !self.refused && self.grant.life.is_none_or(|life| life.is_usable(now))
+    /// The keys, if a request may be signed with them.
+    pub(super) fn usable(&self, now: SystemTime) -> Option<&Grant> {
+        let grant = self.grant.as_deref().filter(|_| self.standing == Standing::Good)?;
+        grant.life.is_none_or(|life| life.is_usable(now)).then_some(grant)
+    }
+
+    fn is(&self, access_key_id: &str) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.keys.access_key_id() == access_key_id)
     }
 }
 
 /// What the task shares with those who sign.
 pub(super) struct Shared {
-    /// The offer; only the task replaces the grant, only [`Shared::refuse`] marks it as refused.
+    /// The offer; only the task replaces the grant, only [`refuse`](Shared::refuse) and
+    /// [`suspect`](Shared::suspect) question its standing.
     pub(super) offer: watch::Sender<Offer>,
     pub(super) clock: Clock,
     /// How long a request may wait for usable keys.
     pub(super) wait_max: Duration,
+    codes: Arc<Codes>,
+    /// Whether denials count at all, and what they led to so far.
+    suspicion: Option<Mutex<Suspicion>>,
+    /// Somebody has logged in: renew now, whatever the schedule says.
+    wanted: AtomicBool,
+    /// Whoever logs in, one at a time.
+    logins: tokio::sync::Mutex<()>,
     wake: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(first: Grant, clock: Clock, wait_max: Duration) -> Self {
-        let offer =
-            Offer { grant: Arc::new(first), refused: false, refusals: 0, failure: None, attended: true };
-        Self { offer: watch::Sender::new(offer), clock, wait_max, wake: Notify::new() }
+    pub(super) fn new(clock: Clock, wait_max: Duration, suspect_denials: bool, codes: Arc<Codes>) -> Self {
+        let offer = Offer {
+            grant: None,
+            standing: Standing::Good,
+            refusals: 0,
+            failure: None,
+            attempts: 0,
+            renewals: 0,
+            attended: true,
+        };
+        Self {
+            offer: watch::Sender::new(offer),
+            clock,
+            wait_max,
+            codes,
+            suspicion: suspect_denials.then(Mutex::default),
+            wanted: AtomicBool::new(false),
+            logins: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// Has the task look at the clock and the offer again.
@@ -67,12 +114,12 @@ impl Shared {
     pub(super) fn refuse(&self, access_key_id: &str) {
         let now = self.clock.now();
         let is_news = self.offer.send_if_modified(|offer| {
-            if offer.refused || offer.grant.keys.access_key_id() != access_key_id {
+            if offer.standing == Standing::Refused || !offer.is(access_key_id) {
                 return false;
             }
-            let Grant { issued, life, .. } = *offer.grant;
-            offer.refused = true;
-            offer.refusals = schedule::refusals_in_a_row(offer.refusals, issued, life, now);
+            let Some(grant) = &offer.grant else { return false };
+            offer.refusals = schedule::refusals_in_a_row(offer.refusals, grant.issued, grant.life, now);
+            offer.standing = Standing::Refused;
             true
         });
         if is_news {
@@ -80,11 +127,101 @@ impl Shared {
             self.wake();
         }
     }
+
+    /// Makes the offer suspect, if it still is these keys and they are old enough to have been
+    /// revoked. Returns whether a request that they were denied should be made again.
+    pub(super) fn suspect(&self, access_key_id: &str) -> bool {
+        let Some(suspicion) = &self.suspicion else { return false };
+        let now = self.clock.now();
+        let mut is_worth_it = false;
+        let is_news = self.offer.send_if_modified(|offer| {
+            let Some(grant) = offer.grant.clone().filter(|grant| grant.life.is_some()) else { return false };
+            if !offer.is(access_key_id) || offer.standing != Standing::Good {
+                // Others were quicker: there are new keys already, or there will be in a moment.
+                is_worth_it = !offer.is(access_key_id) || offer.standing == Standing::Suspect;
+                return false;
+            }
+            let has_served = schedule::has_served(grant.issued, grant.life, now);
+            is_worth_it = has_served && suspicion.lock().may_be_raised(Instant::now().into_std());
+            if is_worth_it {
+                offer.standing = Standing::Suspect;
+            }
+            is_worth_it
+        });
+        if is_news {
+            tracing::info!(
+                "what the credentials could do is denied; they may have been revoked, so they are renewed"
+            );
+            self.wake();
+        }
+        is_worth_it
+    }
+
+    /// A suspicion was right.
+    pub(super) fn confirm(&self) {
+        if let Some(suspicion) = &self.suspicion {
+            suspicion.lock().was_right();
+        }
+    }
+
+    /// Renews now, with this code; returns when that attempt has ended.
+    pub(super) async fn login(&self, code: String) -> Result<(), Failure> {
+        let _alone = self.logins.lock().await;
+        let mut offers = self.offer.subscribe();
+        let before = offers.borrow_and_update().attempts;
+        self.codes.give(code);
+        self.wanted.store(true, Ordering::Release);
+        self.wake();
+        // An attempt that was under way already may end first, without having seen the code.
+        let ended = |offer: &Offer| {
+            !offer.attended || (offer.attempts > before && !self.wanted.load(Ordering::Acquire))
+        };
+        let waited = tokio::time::timeout(self.wait_max, offers.wait_for(ended)).await;
+        self.codes.withdraw();
+        match waited {
+            Ok(Ok(offer)) => offer.failure.clone().map_or(Ok(()), Err),
+            _ => Err(Failure::new(Cause::Unreachable).doing("logging in")),
+        }
+    }
+
+    /// Offers new keys.
+    pub(super) fn publish(&self, grant: Grant) {
+        self.wanted.store(false, Ordering::Release);
+        self.offer.send_modify(|offer| {
+            // A row of refusals ends with a grant that was replaced in good standing.
+            offer.refusals = if offer.standing == Standing::Refused { offer.refusals } else { 0 };
+            offer.standing = Standing::Good;
+            offer.renewals += u64::from(offer.grant.is_some());
+            offer.grant = Some(Arc::new(grant));
+            offer.failure = None;
+            offer.attempts += 1;
+        });
+    }
+
+    /// Says why there are none.
+    pub(super) fn publish_failure(&self, failure: Failure) {
+        self.offer.send_modify(|offer| {
+            // Nobody was better than they: what is merely suspect serves on.
+            if offer.standing == Standing::Suspect {
+                offer.standing = Standing::Good;
+            }
+            offer.failure = Some(failure);
+            offer.attempts += 1;
+        });
+    }
 }
 
-/// Obtains the first grant. Whatever may pass is tried a few times, so that a lost packet does not
-/// fail a mount; what will not pass is reported at once.
-pub(super) async fn first(chain: &mut Chain) -> Result<Grant, Failure> {
+/// How long the first grant is tried for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A few attempts, so that a lost packet does not fail a mount.
+    SomeAttempts,
+    /// Until somebody ends it, as long as what is wrong may pass.
+    WhileItMayPass,
+}
+
+/// Obtains the first grant. What will not pass is reported at once.
+pub(super) async fn first(chain: &mut Chain, patience: Patience) -> Result<Grant, Failure> {
     let mut count = 0;
     loop {
         let failure = match chain.renew().await {
@@ -92,10 +229,15 @@ pub(super) async fn first(chain: &mut Chain) -> Result<Grant, Failure> {
             Err(failure) => failure,
         };
         count += 1;
-        if failure.outlook() == Outlook::Final || count == START_ATTEMPTS_MAX {
+        let is_enough = patience == Patience::SomeAttempts && count == START_ATTEMPTS_MAX;
+        if failure.outlook() == Outlook::Final || is_enough {
             return Err(failure);
         }
-        tracing::debug!(%failure, "no credentials yet; trying again");
+        if patience == Patience::WhileItMayPass && count == 1 {
+            tracing::warn!(%failure, "no credentials yet; waiting for them");
+        } else {
+            tracing::debug!(%failure, attempts = count, "no credentials yet; trying again");
+        }
         let failures = Failures { count, outlook: failure.outlook(), remaining: Duration::ZERO };
         tokio::time::sleep(schedule::backoff(&failures, fastrand::f64())).await;
     }
@@ -112,8 +254,14 @@ pub(super) struct Refresher {
 }
 
 impl Refresher {
+    /// Takes over where the first attempts have ended, well or badly.
     pub(super) fn new(chain: Chain, shared: Arc<Shared>) -> Self {
-        Self { chain, shared, last_attempt: Instant::now(), failures: None, lapse_logged: false }
+        let failures = shared.offer.borrow().failure.as_ref().map(|failure| Failures {
+            count: 1,
+            outlook: failure.outlook(),
+            remaining: Duration::ZERO,
+        });
+        Self { chain, shared, last_attempt: Instant::now(), failures, lapse_logged: false }
     }
 
     /// Renews for as long as it is allowed to live.
@@ -132,7 +280,8 @@ impl Refresher {
         let jitter = fastrand::f64();
         loop {
             let pause = self.pause(jitter);
-            if pause.is_zero() {
+            let is_wanted = self.shared.wanted.swap(false, Ordering::AcqRel);
+            if pause.is_zero() || is_wanted {
                 return;
             }
             self.log_lapse();
@@ -149,8 +298,13 @@ impl Refresher {
     fn pause(&self, jitter: f64) -> Duration {
         let situation = {
             let offer = self.shared.offer.borrow();
-            let refusals = if offer.refused { offer.refusals } else { 0 };
-            Situation { life: offer.grant.life, failures: self.failures, refusals, jitter }
+            let refusals = match offer.standing {
+                Standing::Good => 0,
+                Standing::Suspect => 1,
+                Standing::Refused => offer.refusals,
+            };
+            let life = offer.grant.as_ref().and_then(|grant| grant.life);
+            Situation { life, failures: self.failures, refusals, jitter }
         };
         match schedule::next(&situation) {
             Next::Never => Duration::MAX,
@@ -173,18 +327,12 @@ impl Refresher {
             // ever; what the server says of them next is for the application.
             tracing::warn!("the server refused the base credentials, and they have not changed since");
         }
-        self.shared.offer.send_modify(|offer| {
-            // A row of refusals ends with a grant that was replaced in good standing.
-            offer.refusals = if offer.refused { offer.refusals } else { 0 };
-            offer.refused = false;
-            offer.grant = Arc::new(grant);
-            offer.failure = None;
-        });
+        self.shared.publish(grant);
     }
 
     fn is_refused(&self, access_key_id: &str) -> bool {
         let offer = self.shared.offer.borrow();
-        offer.refused && offer.grant.keys.access_key_id() == access_key_id
+        offer.standing == Standing::Refused && offer.is(access_key_id)
     }
 
     fn record(&mut self, failure: Failure) {
@@ -194,10 +342,11 @@ impl Refresher {
         let outlook = failure.outlook();
         let remaining = {
             let offer = self.shared.offer.borrow();
-            if offer.refused {
-                Duration::ZERO
-            } else {
-                offer.grant.life.map_or(Duration::MAX, |life| life.remaining(now))
+            match &offer.grant {
+                Some(grant) if offer.standing != Standing::Refused => {
+                    grant.life.map_or(Duration::MAX, |life| life.remaining(now))
+                }
+                _ => Duration::ZERO,
             }
         };
         if before.is_none_or(|before| before.outlook != outlook) {
@@ -206,13 +355,13 @@ impl Refresher {
             tracing::debug!(%failure, attempts = count, "credentials could not be renewed; trying again");
         }
         self.failures = Some(Failures { count, outlook, remaining });
-        self.shared.offer.send_modify(|offer| offer.failure = Some(failure));
+        self.shared.publish_failure(failure);
     }
 
     /// Says once per outage that it has begun to hurt.
     fn log_lapse(&mut self) {
         let offer = self.shared.offer.borrow().clone();
-        if self.failures.is_none() || self.lapse_logged || offer.is_usable(self.shared.clock.now()) {
+        if self.failures.is_none() || self.lapse_logged || offer.usable(self.shared.clock.now()).is_some() {
             return;
         }
         if let Some(failure) = offer.failure {

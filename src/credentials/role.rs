@@ -13,12 +13,15 @@ use aws_sdk_sts::Client;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::RequestId;
 use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
+use aws_sdk_sts::operation::assume_role::builders::AssumeRoleFluentBuilder;
+use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
 use super::schedule::{Life, Outlook};
 use super::{Caller, Clock, Grant, RoleOptions};
+use crate::clock::ServerTime;
 use crate::error::{Error, Kind};
 
 /// The longest session that any role allows, and any chain of roles.
@@ -45,54 +48,107 @@ impl From<RoleSession> for Grant {
     }
 }
 
-/// Asks for one session of `role`, `duration` long.
-pub(super) async fn assume(
-    client: &Client,
-    role: &RoleOptions,
-    duration: Duration,
-    clock: &Clock,
-) -> Result<RoleSession, Failure> {
+/// STS as one identity sees it.
+pub(super) struct Sts {
+    pub(super) client: Client,
+    /// The time it signs with, which follows what STS says.
+    pub(super) time: ServerTime,
+}
+
+impl Sts {
+    /// Makes a call; if STS finds the time of its signature wrong, once more with the right one.
+    async fn call<T, E, F>(&self, send: impl Fn() -> F) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let error = match send().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let failure = Failure::of(&error);
+        // STS calls a signature of another time wrong, in the words it has for a wrong secret.
+        let may_be_the_time = matches!(failure.cause(), Cause::ClockWrong | Cause::SignatureWrong);
+        let date = error.raw_response().and_then(|response| response.headers().get("date"));
+        if may_be_the_time && date.is_some_and(|date| self.time.learn(date)) {
+            return send().await.map_err(|error| Failure::of(&error));
+        }
+        Err(failure)
+    }
+}
+
+/// One wish for a session, complete with what changes from call to call.
+pub(super) struct Wish<'a> {
+    pub(super) role: &'a RoleOptions,
+    pub(super) duration: Duration,
+    /// The present code of the role's MFA device, if it has one.
+    pub(super) code: Option<String>,
+    /// What bounds the session beyond the role's own policies.
+    pub(super) policy: Option<&'a str>,
+    pub(super) policy_arns: &'a [String],
+}
+
+/// Asks for one session.
+pub(super) async fn assume(sts: &Sts, wish: &Wish<'_>, clock: &Clock) -> Result<RoleSession, Failure> {
     let issued = clock.now();
-    let answer = client
-        .assume_role()
-        .role_arn(&role.arn)
-        .role_session_name(&role.session_name)
-        .set_external_id(role.external_id.clone())
-        .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
-        .send()
-        .await
-        .map_err(|error| Failure::of(&error))?;
-    let (life, stated) = lifetime(&answer, issued, duration).ok_or_else(|| Failure::new(Cause::Garbled))?;
+    let mut answer = sts.call(|| wish.request(&sts.client).send()).await?;
+    let garbled = || Failure::new(Cause::Garbled);
+    let caller = session_caller(&answer, wish.role);
+    let given = answer.credentials.take().ok_or_else(garbled)?;
+    let stated = *given.expiration();
+    let life = lifetime(stated, issued, wish.duration, &sts.time).ok_or_else(garbled)?;
     if !life.is_usable(clock.now()) {
         let expiry = stated.fmt(Format::DateTime).unwrap_or_default();
         return Err(Failure::new(Cause::ClockWrong).quoting(format!("the new session ended at {expiry}")));
     }
-    let keys = keys(&answer, &life).ok_or_else(|| Failure::new(Cause::Garbled))?;
-    Ok(RoleSession { keys, caller: session_caller(&answer, role), life })
+    let keys = keys(given, &life).ok_or_else(garbled)?;
+    Ok(RoleSession { keys, caller, life })
+}
+
+impl Wish<'_> {
+    fn request(&self, client: &Client) -> AssumeRoleFluentBuilder {
+        let role = self.role;
+        let request = client
+            .assume_role()
+            .role_arn(&role.arn)
+            .role_session_name(&role.session_name)
+            .duration_seconds(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX))
+            .set_external_id(role.external_id.clone())
+            .set_source_identity(role.source_identity.clone())
+            .set_serial_number(role.mfa_serial.clone())
+            .set_token_code(self.code.clone())
+            .set_policy(self.policy.map(str::to_owned));
+        let request = self.policy_arns.iter().fold(request, |request, arn| {
+            request.policy_arns(PolicyDescriptorType::builder().arn(arn).build())
+        });
+        role.tags.iter().fold(request, |request, tag| {
+            let sent = Tag::builder().key(&tag.key).value(&tag.value).build();
+            let request = request.tags(sent.expect("a key and a value are all it needs"));
+            if tag.transitive { request.transitive_tag_keys(&tag.key) } else { request }
+        })
+    }
 }
 
 /// Asks whose keys the client signs with.
-pub(super) async fn whoami(client: &Client) -> Result<Caller, Failure> {
-    let answer = client.get_caller_identity().send().await.map_err(|error| Failure::of(&error))?;
+pub(super) async fn whoami(sts: &Sts) -> Result<Caller, Failure> {
+    let answer = sts.call(|| sts.client.get_caller_identity().send()).await?;
     let arn = answer.arn().ok_or_else(|| Failure::new(Cause::Garbled))?;
     Ok(Caller::of_arn(arn))
 }
 
 /// The session ends when STS says, but not later than it can by our own clock: if that clock is
 /// slow, the stated expiry seems further away than it is.
-fn lifetime(answer: &AssumeRoleOutput, issued: SystemTime, duration: Duration) -> Option<(Life, DateTime)> {
-    let stated = *answer.credentials()?.expiration();
-    let expiry = SystemTime::try_from(stated).ok()?.min(issued + duration);
-    Some((Life { issued, expiry }, stated))
+fn lifetime(stated: DateTime, issued: SystemTime, duration: Duration, time: &ServerTime) -> Option<Life> {
+    let expiry = time.ours(SystemTime::try_from(stated).ok()?).min(issued + duration);
+    Some(Life { issued, expiry })
 }
 
-fn keys(answer: &AssumeRoleOutput, life: &Life) -> Option<Keys> {
-    let given = answer.credentials()?;
-    let complete = [given.access_key_id(), given.secret_access_key(), given.session_token()];
-    if complete.iter().any(|part| part.is_empty()) {
+/// The strings move from the answer into the keys, which wipe them in the end; there are no copies.
+fn keys(given: aws_sdk_sts::types::Credentials, life: &Life) -> Option<Keys> {
+    let (id, secret, token) = (given.access_key_id, given.secret_access_key, given.session_token);
+    if [&id, &secret, &token].iter().any(|part| part.is_empty()) {
         return None;
     }
-    let [id, secret, token] = complete.map(str::to_owned);
     Some(Keys::new(id, secret, Some(token), Some(life.expiry), "s3xmount role session"))
 }
 
@@ -210,8 +266,14 @@ pub(super) enum Cause {
     ClockWrong,
     /// The account has not activated STS in this region.
     RegionDisabled,
+    /// The session policy is more than STS takes, or has something in it that STS does not know.
+    PolicyRefused,
     /// The request is one that STS does not accept.
     Invalid,
+    /// The role demands the code of an MFA device, and somebody has to say it.
+    CodeNeeded,
+    /// Whoever was asked for the code of the MFA device did not give one.
+    CodeUnavailable,
     /// There is no base identity.
     NoBase,
     /// The settings of the base identity make no sense.
@@ -235,6 +297,8 @@ impl Cause {
             }
             Some(code) if KEYS_UNKNOWN.contains(&code) => Self::KeysUnknown,
             Some("RegionDisabledException") => Self::RegionDisabled,
+            Some("PackedPolicyTooLarge" | "PackedPolicyTooLargeException") => Self::PolicyRefused,
+            Some("MalformedPolicyDocument" | "MalformedPolicyDocumentException") => Self::PolicyRefused,
             Some("InternalFailure" | "InternalError" | "ServiceUnavailable" | "IDPCommunicationError") => {
                 Self::ServerFault
             }
@@ -259,11 +323,14 @@ impl Cause {
             | Self::KeysExpired
             | Self::SignatureWrong
             | Self::ClockWrong
+            | Self::CodeUnavailable
             | Self::BaseUnavailable => Outlook::Passing,
             Self::Denied
             | Self::KeysUnknown
             | Self::RegionDisabled
+            | Self::PolicyRefused
             | Self::Invalid
+            | Self::CodeNeeded
             | Self::NoBase
             | Self::BaseMisconfigured => Outlook::Final,
         }
@@ -271,7 +338,7 @@ impl Cause {
 
     fn kind(self) -> Kind {
         match self {
-            Self::Invalid | Self::BaseMisconfigured => Kind::InvalidArgument,
+            Self::Invalid | Self::PolicyRefused | Self::BaseMisconfigured => Kind::InvalidArgument,
             Self::Unreachable
             | Self::Throttled
             | Self::ServerFault
@@ -283,6 +350,8 @@ impl Cause {
             | Self::SignatureWrong
             | Self::ClockWrong
             | Self::RegionDisabled
+            | Self::CodeNeeded
+            | Self::CodeUnavailable
             | Self::NoBase => Kind::Denied,
         }
     }
@@ -299,7 +368,10 @@ impl Cause {
             Self::SignatureWrong => "STS finds the signature wrong",
             Self::ClockWrong => "this machine's clock and that of STS disagree",
             Self::RegionDisabled => "STS is not active in this region for the account",
+            Self::PolicyRefused => "STS does not accept the session policy",
             Self::Invalid => "STS does not accept the request",
+            Self::CodeNeeded => "the present code of an MFA device is needed",
+            Self::CodeUnavailable => "the code of the MFA device could not be had",
             Self::NoBase => "there are no AWS credentials to begin with",
             Self::BaseMisconfigured => "the settings of the base credentials make no sense",
             Self::BaseUnavailable => "the base credentials could not be loaded",
@@ -323,6 +395,11 @@ impl Cause {
                 "activate STS for this region in the account's IAM settings, or name another"
             }
             Self::Invalid => "check the role's ARN, the session name, the duration and the external id",
+            Self::PolicyRefused => {
+                "shorten it or the session tags, or leave it away with --session-policy none"
+            }
+            Self::CodeNeeded => "log in again: s3xmount login MOUNTPOINT",
+            Self::CodeUnavailable => "check the MFA device, or the command of --mfa-command",
             Self::NoBase => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or run on a machine with a role"
             }
@@ -406,8 +483,8 @@ mod tests {
             (Some("SignatureDoesNotMatch"), 403, SignatureWrong, Outlook::Passing),
             (Some("InvalidClientTokenId"), 403, KeysUnknown, Outlook::Final),
             (Some("RegionDisabledException"), 403, RegionDisabled, Outlook::Final),
-            (Some("MalformedPolicyDocument"), 400, Invalid, Outlook::Final),
-            (Some("PackedPolicyTooLarge"), 400, Invalid, Outlook::Final),
+            (Some("MalformedPolicyDocument"), 400, PolicyRefused, Outlook::Final),
+            (Some("PackedPolicyTooLarge"), 400, PolicyRefused, Outlook::Final),
             (Some("ValidationError"), 400, Invalid, Outlook::Final),
             (Some("NoSuchThingEver"), 418, Invalid, Outlook::Final),
             (Some("NoSuchThingEver"), 500, ServerFault, Outlook::Passing),

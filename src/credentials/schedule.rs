@@ -5,7 +5,7 @@
 //! moves on while a laptop sleeps. A pause after a failure is a length of time since the last
 //! attempt, because a wall clock that is set back an hour must not silence us for an hour.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a session lives, on the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +135,42 @@ pub(super) fn backoff(failures: &Failures, jitter: f64) -> Duration {
 /// A session that did its work for a while was good; its refusal is news (somebody revoked it) and
 /// begins a new row. One that is refused at once is more of the same.
 pub(super) fn refusals_in_a_row(before: u32, issued: SystemTime, life: Option<Life>, now: SystemTime) -> u32 {
+    if has_served(issued, life, now) { 1 } else { before.saturating_add(1) }
+}
+
+/// Whether keys were in use long enough, at `now`, to have been good.
+pub(super) fn has_served(issued: SystemTime, life: Option<Life>, now: SystemTime) -> bool {
     let age = now.duration_since(issued).unwrap_or_default();
-    let good_age = life.map_or(GOOD_AGE, |life| GOOD_AGE.min(life.span() / 2));
-    if age >= good_age { 1 } else { before.saturating_add(1) }
+    age >= life.map_or(GOOD_AGE, |life| GOOD_AGE.min(life.span() / 2))
+}
+
+/// How denials were answered so far: whether the next one is worth a renewal.
+///
+/// S3 denies what is forbidden and what was revoked in the same words. Where it also denies what is
+/// merely absent (a role without the right to list), nearly all suspicions are wrong, so each wrong
+/// one makes the next one wait twice as long.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Suspicion {
+    last: Option<Instant>,
+    wrong: u32,
+}
+
+impl Suspicion {
+    /// Whether one may be raised at `now`; if so, it is taken for wrong until it turns out right.
+    pub(super) fn may_be_raised(&mut self, now: Instant) -> bool {
+        let pause = doubled(GOOD_AGE, self.wrong, minutes(60));
+        let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= pause);
+        if is_due {
+            self.last = Some(now);
+            self.wrong = self.wrong.saturating_add(1);
+        }
+        is_due
+    }
+
+    /// The last one was right.
+    pub(super) fn was_right(&mut self) {
+        self.wrong = 0;
+    }
 }
 
 fn renewal(life: &Life, jitter: f64) -> SystemTime {
@@ -269,6 +302,18 @@ mod tests {
             let now = life.issued + Duration::from_secs(age);
             assert_eq!(refusals_in_a_row(before, life.issued, Some(life), now), expected, "{span} {age}");
         }
+    }
+
+    #[test]
+    fn each_wrong_suspicion_makes_the_next_one_wait_longer() {
+        let mut suspicion = Suspicion::default();
+        let start = Instant::now();
+        let raised: Vec<u64> =
+            (0..8 * 60).filter(|minute| suspicion.may_be_raised(start + minutes(*minute))).collect();
+        assert_eq!(raised, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363, 423]);
+        suspicion.was_right();
+        assert!(suspicion.may_be_raised(start + minutes(424)));
+        assert!(!suspicion.may_be_raised(start + minutes(424)));
     }
 
     #[test]

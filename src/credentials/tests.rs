@@ -23,6 +23,7 @@ struct Setting {
     base: RotatedKeys,
     tasks: Tasks,
     roles: Vec<RoleOptions>,
+    bounds: Bounds,
 }
 
 impl Setting {
@@ -34,6 +35,7 @@ impl Setting {
             base: RotatedKeys::new("AKIA1"),
             tasks: Tasks::new(Handle::current()),
             roles: vec![role(ROLE, seconds)],
+            bounds: Bounds::default(),
             time,
         }
     }
@@ -44,6 +46,11 @@ impl Setting {
             region: Some("eu-west-1".to_owned()),
             sts_endpoint_url: Some("http://sts.test".to_owned()),
             roles: self.roles.clone(),
+            bounds: self.bounds.clone(),
+            codes: CodeSource::default(),
+            session_name: "s3xmount-alice-host".to_owned(),
+            wait: false,
+            suspect_denials: true,
             http_client: Some(SharedHttpClient::new(self.sts.clone())),
             wait_max: WAIT_MAX,
             clock: self.time.clock(),
@@ -60,12 +67,7 @@ impl Setting {
 }
 
 fn role(arn: &str, seconds: u64) -> RoleOptions {
-    RoleOptions {
-        arn: arn.to_owned(),
-        session_name: "s3xmount-alice-host".to_owned(),
-        duration: Duration::from_secs(seconds),
-        external_id: None,
-    }
+    RoleOptions { duration: Duration::from_secs(seconds), ..RoleOptions::new(arn, "s3xmount-alice-host") }
 }
 
 /// Base keys that a test can replace, as a person edits the credentials file.
@@ -112,6 +114,12 @@ async fn sign(credentials: &Credentials) -> (Result<Keys, CredentialsError>, Dur
 
 async fn key_id(credentials: &Credentials) -> String {
     sign(credentials).await.0.unwrap().access_key_id().to_owned()
+}
+
+/// The keys that are offered, usable or not.
+fn present_id(credentials: &Credentials) -> String {
+    let grant = credentials.shared.offer.borrow().grant.clone();
+    grant.unwrap().keys.access_key_id().to_owned()
 }
 
 /// Every cause of a provider's error in one line.
@@ -336,7 +344,7 @@ async fn sts_is_not_hammered_when_fresh_sessions_are_refused_as_well() {
     sleep(Duration::from_secs(100)).await;
     let until = Instant::now() + Duration::from_secs(60);
     while Instant::now() < until {
-        let id = credentials.shared.offer.borrow().grant.keys.access_key_id().to_owned();
+        let id = present_id(&credentials);
         credentials.refused(&id);
         advance(Duration::from_millis(20)).await;
     }

@@ -22,6 +22,7 @@ pub mod object;
 pub mod put;
 
 mod client;
+mod healing;
 mod integrity;
 mod multipart;
 
@@ -31,9 +32,10 @@ use std::sync::Arc;
 use aws_sdk_s3::types::{ObjectCannedAcl, RequestPayer, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use self::client::{Endpoint, OnRefused, connections};
+pub use self::client::{Endpoint, connections};
 pub use self::error::{S3Error, S3ErrorKind};
 pub use self::get::ObjectBody;
+pub use self::healing::CredentialsOwner;
 pub use self::list::{Depth, Page, PageToken};
 pub use self::multipart::{Part, Upload};
 pub use self::object::{ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, UserMetadata};
@@ -127,7 +129,7 @@ impl Gateway {
         let hint = options.region_hint.as_deref().unwrap_or(REGION_DEFAULT);
         let region = match &options.region {
             Some(region) => region.clone(),
-            None => find_region(&Clients::new(endpoint, hint), &options, hint).await?,
+            None => find_region(&Clients::new(endpoint, hint).quick, &options, hint).await?,
         };
         Ok(Arc::new(Self {
             clients: Clients::new(endpoint, &region),
@@ -137,6 +139,17 @@ impl Gateway {
             integrity: Integrity::default(),
             permits: Semaphore::new(REQUESTS_MAX),
         }))
+    }
+
+    /// Finds the bucket's region without credentials, for when there are none yet. Where that is not
+    /// told either, it is taken to be the one of the hint.
+    pub async fn region_unsigned(endpoint: &Endpoint, options: &Options) -> String {
+        let hint = options.region_hint.as_deref().unwrap_or(REGION_DEFAULT);
+        let found = find_region(&client::unsigned(endpoint, hint), options, hint).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, region = hint, "the bucket's region could not be found; taking this one");
+            hint.to_owned()
+        })
     }
 
     /// The bucket's name.
@@ -160,10 +173,9 @@ impl Gateway {
 
 /// Asks where a bucket lives. S3 says so in a header of every answer, also of refusals and
 /// redirects (S3 API reference, HeadBucket), and so it works without any permission.
-async fn find_region(clients: &Clients, options: &Options, hint: &str) -> Result<String, S3Error> {
+async fn find_region(client: &aws_sdk_s3::Client, options: &Options, hint: &str) -> Result<String, S3Error> {
     let request = RequestName { operation: "HeadBucket", bucket: options.bucket.to_string(), key: None };
-    let call = clients
-        .quick
+    let call = client
         .head_bucket()
         .bucket(options.bucket.as_str())
         .set_expected_bucket_owner(options.rules.expected_bucket_owner.clone());

@@ -32,6 +32,19 @@ struct World {
     staging: TempDir,
 }
 
+/// Keys that nobody can renew.
+struct NobodysKeys;
+
+impl s3::CredentialsOwner for NobodysKeys {
+    fn refused(&self, _: &str) {}
+
+    fn denied(&self, _: &str) -> bool {
+        false
+    }
+
+    fn confirmed(&self) {}
+}
+
 impl World {
     async fn new() -> Self {
         Self::with(|_| {}, 256).await
@@ -45,7 +58,7 @@ impl World {
         let credentials = Credentials::new("AKIAWRITER", "secret", None, None, "test");
         let endpoint = Endpoint {
             credentials: SharedCredentialsProvider::new(credentials),
-            on_refused: Arc::new(|_| {}),
+            owner: Arc::new(NobodysKeys),
             http: None,
             url: Some(emulator.endpoint_url()),
             force_path_style: true,

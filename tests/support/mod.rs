@@ -19,7 +19,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use s3xmount::budget::Budget;
-use s3xmount::credentials::{self, BaseSource, Credentials, RoleOptions};
+use s3xmount::credentials::{self, BaseSource, Bounds, CodeSource, Credentials, RoleOptions};
 use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::store::WriteCondition;
 use s3xmount::emulator::{self, Object, RunningEmulator};
@@ -484,26 +484,25 @@ async fn endpoint(world: &World, options: &Options, tasks: &Tasks) -> Endpoint {
     let alice = demo::alice();
     let keys = Keys::new(alice.id, alice.secret, None, None, "test");
     let connections = s3::connections();
-    let role = RoleOptions {
-        arn: demo::role_arn(),
-        session_name: "test".to_owned(),
-        duration: options.duration,
-        external_id: None,
-    };
+    let role = RoleOptions { duration: options.duration, ..RoleOptions::new(demo::role_arn(), "test") };
     let credentials = credentials::Options {
         base: BaseSource::Given(SharedCredentialsProvider::new(keys)),
         region: Some(demo::REGION.to_owned()),
         sts_endpoint_url: Some(world.url()),
         roles: vec![role],
+        bounds: Bounds::default(),
+        codes: CodeSource::default(),
+        session_name: "test".to_owned(),
         http_client: Some(connections.clone()),
+        wait: false,
+        suspect_denials: true,
         wait_max: Duration::from_secs(30),
         clock: credentials::Clock::default(),
     };
     let credentials = Credentials::start(credentials, tasks).await.unwrap();
-    let refused = Arc::clone(&credentials);
     Endpoint {
         credentials: credentials.provider(),
-        on_refused: Arc::new(move |access_key_id| refused.refused(access_key_id)),
+        owner: credentials,
         http: Some(connections),
         url: Some(world.url()),
         force_path_style: true,

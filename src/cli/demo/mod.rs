@@ -83,7 +83,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Stop> {
         emulator: guests_emulator,
     };
     let guest = guest.start(is_ready, args.walk);
-    let mounted = daemon::run(settings, move || {
+    let mounted = daemon::run(settings, None, move || {
         // Nobody listens any more only where the thread below has died, which its end will tell.
         ready.send(()).ok();
     });

@@ -8,51 +8,60 @@
 //!
 //! Credentials go last, because commits that end during shutdown may need fresh ones.
 
+mod identities;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::identities::Identities;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::{AttributeSource, BucketSettings, Failure, Settings};
-use crate::credentials::{self, BaseSource, Credentials, RoleOptions};
+use crate::credentials::{AskCode, Credentials};
 use crate::error::{Error, Kind};
 use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
 use crate::read;
-use crate::s3::{self, Endpoint, Gateway, S3ErrorKind, WriteRules};
+use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, WriteRules};
 use crate::task::Tasks;
 use crate::write::{self, Outcome, Sessions};
 
 /// Mounts as `settings` say, calls `ready` when the mount answers, and returns when it has ended.
 ///
-/// SIGINT, SIGTERM and an unmount from outside end it.
+/// SIGINT, SIGTERM and an unmount from outside end it. `ask` is how to ask the person at the prompt
+/// for the code of an MFA device.
 ///
 /// # Errors
 /// Why it could not be mounted, or how it broke down.
-pub fn run(settings: Settings, ready: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub fn run(
+    settings: Settings,
+    ask: Option<AskCode>,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
             Failure::new(format!("the threads of the runtime could not be started: {error}"))
         })?;
-    let outcome = runtime.block_on(mounted(&settings, ready));
+    let outcome = runtime.block_on(mounted(&settings, ask, ready));
     // Whatever is still running has had its time; a file somebody holds open must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn mounted(settings: &Settings, ready: impl FnOnce()) -> Result<(), Failure> {
+async fn mounted(settings: &Settings, ask: Option<AskCode>, ready: impl FnOnce()) -> Result<(), Failure> {
     // Before anything is begun, so that an early Ctrl-C meets a handler.
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let refreshing = Tasks::new(Handle::current());
     let tasks = Tasks::new(Handle::current());
-    let building = build(settings, &refreshing, &tasks);
-    let filesystem = tokio::select! {
-        filesystem = building => filesystem?,
+    let building = build(settings, ask, &refreshing, &tasks);
+    let Built { filesystem, identities, regions } = tokio::select! {
+        built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
     let mut mount = mount(settings, &filesystem)?;
@@ -81,56 +90,69 @@ async fn take_down(filesystem: &Filesystem, tasks: &Tasks, refreshing: &Tasks) {
 }
 
 /// Builds everything below the mount.
-async fn build(settings: &Settings, refreshing: &Tasks, tasks: &Tasks) -> Result<Arc<Filesystem>, Failure> {
+async fn build(
+    settings: &Settings,
+    ask: Option<AskCode>,
+    refreshing: &Tasks,
+    tasks: &Tasks,
+) -> Result<Built, Failure> {
     let connections = s3::connections();
-    let options = credentials_options(settings, &connections);
-    let credentials = Credentials::start(options, refreshing).await?;
-    if let Some(caller) = credentials.caller() {
-        tracing::info!(%caller, "assumed");
-    }
-    let refused = Arc::clone(&credentials);
-    let endpoint = Endpoint {
-        credentials: credentials.provider(),
-        on_refused: Arc::new(move |access_key_id| refused.refused(access_key_id)),
-        http: Some(connections),
-        url: settings.endpoint_url.clone(),
-        force_path_style: settings.force_path_style,
-    };
-    let hint = settings.region.clone().or_else(|| credentials.region());
+    let identities = Identities::obtain(settings, ask, &connections, refreshing).await?;
     let mut buckets = Vec::new();
     for bucket in &settings.buckets {
-        buckets.push(connect(settings, bucket, &endpoint, hint.clone()).await?);
+        buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
+    let regions = buckets.iter().map(|bucket| bucket.gateway.region().to_owned()).collect();
     let budget = Budget::new(settings.memory_bytes);
     let staging = write::Options::new(settings.staging_dir.clone());
     let sessions = own_staging(staging, &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
-    Ok(Filesystem::new(Parts {
+    let filesystem = Filesystem::new(Parts {
         namespace,
         sessions,
         reading: read::Options::default(),
         defaults: defaults(settings),
         budget,
         tasks: tasks.clone(),
-    }))
+    });
+    Ok(Built { filesystem, identities, regions })
+}
+
+/// What stands below a mount, and what its front desk knows.
+struct Built {
+    filesystem: Arc<Filesystem>,
+    identities: Identities,
+    /// Of each bucket.
+    regions: Vec<String>,
 }
 
 async fn connect(
     settings: &Settings,
     bucket: &BucketSettings,
-    endpoint: &Endpoint,
-    region_hint: Option<String>,
+    credentials: &Arc<Credentials>,
+    connections: &SharedHttpClient,
 ) -> Result<Bucket, Failure> {
+    let endpoint = Endpoint {
+        credentials: credentials.provider(),
+        owner: Arc::clone(credentials) as Arc<dyn CredentialsOwner>,
+        http: Some(connections.clone()),
+        url: settings.endpoint_url.clone(),
+        force_path_style: settings.force_path_style,
+    };
+    let region_hint = settings.region.clone().or_else(|| credentials.region());
     let rules = WriteRules::default()
         .acl(bucket.acl.header())
         .expected_bucket_owner(bucket.expected_bucket_owner.clone())
         .storage_class(bucket.storage_class.as_deref())
         .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
         .requester_pays(bucket.requester_pays);
-    let options =
+    let mut options =
         s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules };
-    let gateway = Gateway::connect(endpoint, options).await.map_err(|error| {
+    if options.region.is_none() && !credentials.are_there() {
+        options.region = Some(Gateway::region_unsigned(&endpoint, &options).await);
+    }
+    let gateway = Gateway::connect(&endpoint, options).await.map_err(|error| {
         let kind = error.kind();
         let failure = Failure::from(Error::from(error));
         match kind {
@@ -217,28 +239,6 @@ fn cannot_mount(settings: &Settings, error: &io::Error) -> Failure {
     }
 }
 
-fn credentials_options(
-    settings: &Settings,
-    connections: &aws_smithy_runtime_api::client::http::SharedHttpClient,
-) -> credentials::Options {
-    let last = settings.roles.len().saturating_sub(1);
-    let role = |(hop, arn): (usize, &crate::config::RoleArn)| RoleOptions {
-        arn: arn.as_str().to_owned(),
-        session_name: settings.role_session_name.clone(),
-        duration: settings.duration,
-        external_id: settings.external_id.clone().filter(|_| hop == last),
-    };
-    credentials::Options {
-        base: BaseSource::Chain { profile: settings.profile.clone() },
-        region: settings.region.clone(),
-        sts_endpoint_url: settings.sts_endpoint_url.clone(),
-        roles: settings.roles.iter().enumerate().map(role).collect(),
-        http_client: Some(connections.clone()),
-        wait_max: CREDENTIALS_PATIENCE,
-        clock: credentials::Clock::default(),
-    }
-}
-
 fn namespace_options(settings: &Settings) -> namespace::Options {
     namespace::Options {
         lifetimes: Lifetimes { present: settings.metadata_ttl, absent: settings.negative_ttl },
@@ -285,6 +285,3 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long a new mount waits for the one before it to end.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(15);
-
-/// How long an operation waits for credentials. Within the attempt timeout of small requests.
-const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(60);

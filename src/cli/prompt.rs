@@ -1,0 +1,28 @@
+//! Asking the person at the terminal.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::sync::Arc;
+
+use crate::credentials::AskCode;
+
+/// How to ask for the present code of an MFA device; `None` where there is no terminal to ask on.
+pub(super) fn ask_code() -> Option<AskCode> {
+    // The terminal itself, whatever the standard streams are connected to.
+    File::options().read(true).write(true).open(TERMINAL).ok()?;
+    Some(Arc::new(|serial| ask(&format!("The present code of the MFA device {serial}: "))))
+}
+
+/// Asks a question and returns the line that is typed.
+pub(super) fn ask(question: &str) -> io::Result<String> {
+    let mut terminal = File::options().read(true).write(true).open(TERMINAL)?;
+    terminal.write_all(question.as_bytes())?;
+    let mut line = String::new();
+    match BufReader::new(terminal).read_line(&mut line)? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "nothing was typed")),
+        _ => Ok(line),
+    }
+}
+
+/// The terminal of this process (tty(4)).
+const TERMINAL: &str = "/dev/tty";

@@ -1,0 +1,194 @@
+//! Policy documents that follow from the settings: pure functions of what is mounted.
+//!
+//! A *session policy* is handed to STS together with the wish for a session. The session may then do
+//! what both it and the role's own policies allow (IAM user guide, "Session policies"), so a token
+//! that is stolen, or a bug of ours, can do no more than the mount does.
+
+use serde_json::{Value, json};
+
+use crate::config::BucketSettings;
+
+/// Returns the session policy that allows just what a mount of these buckets does: reading in all of
+/// them, writing in those that are not read-only, each below its prefix.
+///
+/// `None` if there is no way to say it within the 2,048 characters that STS takes.
+pub fn session(buckets: &[BucketSettings], is_read_only: bool, partition: &str) -> Option<String> {
+    let places: Vec<Place> =
+        buckets.iter().map(|bucket| Place::of(bucket, is_read_only, partition)).collect();
+    // Whole buckets say it in fewer words, and still keep the session out of all others.
+    let whole = places.iter().map(Place::whole_bucket).collect();
+    let documents = [places, whole].map(|places| document(&places).to_string());
+    documents.into_iter().find(|document| document.len() <= SESSION_POLICY_CHARS_MAX)
+}
+
+/// A part of a bucket, as policies name it.
+struct Place {
+    /// The ARN of the bucket.
+    bucket: String,
+    /// The ARN of its objects up to the name within the bucket.
+    objects: String,
+    /// The prefix, with what means something in a pattern spelled out; empty for the whole bucket.
+    prefix: String,
+    is_written: bool,
+}
+
+impl Place {
+    fn of(bucket: &BucketSettings, is_read_only: bool, partition: &str) -> Self {
+        let name = bucket.name.as_str();
+        let (arn, objects) = if name.starts_with("arn:") {
+            (name.to_owned(), format!("{name}/object/"))
+        } else if ALIAS_ENDS.iter().any(|end| name.ends_with(end)) {
+            // An alias does not tell which access point it stands for, and policies know only that.
+            let any = format!("arn:{partition}:s3:*:*:accesspoint/*");
+            (any.clone(), format!("{any}/object/"))
+        } else {
+            let arn = format!("arn:{partition}:s3:::{name}");
+            (arn.clone(), format!("{arn}/"))
+        };
+        let is_written = !(is_read_only || bucket.read_only);
+        Self { bucket: arn, objects, prefix: literal(bucket.prefix.as_str()), is_written }
+    }
+
+    fn whole_bucket(&self) -> Self {
+        Self {
+            bucket: self.bucket.clone(),
+            objects: self.objects.clone(),
+            prefix: String::new(),
+            is_written: self.is_written,
+        }
+    }
+
+    /// Everything below.
+    fn pattern(&self) -> String {
+        format!("{}{}*", self.objects, self.prefix)
+    }
+}
+
+fn document(places: &[Place]) -> Value {
+    let patterns = |is_written| {
+        let places = places.iter().filter(move |place| place.is_written == is_written);
+        places.map(Place::pattern).collect::<Vec<_>>()
+    };
+    let mut statements = Vec::new();
+    for (actions, resources) in [(WRITTEN, patterns(true)), (READ, patterns(false))] {
+        if !resources.is_empty() {
+            statements.push(json!({"Effect": "Allow", "Action": actions, "Resource": resources}));
+        }
+    }
+    let whole: Vec<&str> =
+        places.iter().filter(|place| place.prefix.is_empty()).map(|place| place.bucket.as_str()).collect();
+    if !whole.is_empty() {
+        statements.push(json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": whole}));
+    }
+    for place in places.iter().filter(|place| !place.prefix.is_empty()) {
+        statements.push(json!({
+            "Effect": "Allow", "Action": "s3:ListBucket", "Resource": place.bucket,
+            "Condition": {"StringLike": {"s3:prefix": format!("{}*", place.prefix)}},
+        }));
+    }
+    let is_written = places.iter().any(|place| place.is_written);
+    statements.push(json!({
+        "Effect": "Allow", "Action": if is_written { KEY_WRITTEN } else { KEY_READ }, "Resource": "*",
+        "Condition": {"StringLike": {"kms:ViaService": "s3.*"}},
+    }));
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// Text that a pattern takes literally (IAM user guide, "IAM policy elements: Variables and tags").
+fn literal(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
+        match c {
+            '*' | '?' | '$' => escaped.extend(['$', '{', c, '}']),
+            _ => escaped.push(c),
+        }
+        escaped
+    })
+}
+
+/// What reading takes.
+const READ: &[&str] = &["s3:GetObject"];
+
+/// What reading and writing takes. Tags are there because a copy takes those of its source along,
+/// and is refused if it may not.
+const WRITTEN: &[&str] = &[
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:PutObjectAcl",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+    "s3:GetObjectTagging",
+    "s3:PutObjectTagging",
+];
+
+/// A bucket may encrypt by default with a key that nobody named to us; without these its objects could
+/// not be read. Whether the role may use the key is for its own policy and that of the key.
+const KEY_READ: &[&str] = &["kms:Decrypt"];
+
+/// The same, for writing.
+const KEY_WRITTEN: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
+
+/// How the aliases of access points end (S3 user guide, "Access point aliases").
+const ALIAS_ENDS: [&str; 2] = ["-s3alias", "--ol-s3"];
+
+/// STS API reference, `AssumeRole`, `Policy`.
+const SESSION_POLICY_CHARS_MAX: usize = 2048;
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails here has found its fault")]
+mod tests {
+    use super::*;
+    use crate::config::{CommandLine, Place as WrittenAt, Surroundings, Written, options::Key};
+
+    fn policy(buckets: &[&str], is_read_only: bool) -> Option<Value> {
+        let mut line = CommandLine {
+            mount_point: Some(Written::new("/mnt/x", WrittenAt::Argument("test"))),
+            config: Some(Written::new("/dev/null", WrittenAt::Argument("test"))),
+            ..CommandLine::default()
+        };
+        for bucket in buckets {
+            line.flags.add(Key::Bucket, Written::new(*bucket, WrittenAt::Argument("test")));
+        }
+        let settings = crate::config::load(&line, &Surroundings::default()).unwrap();
+        session(&settings.buckets, is_read_only, "aws").map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn a_session_may_do_what_the_mount_does_and_no_more() {
+        let document = policy(&["one", "x=two/a/b*"], false).unwrap();
+        let statements = document["Statement"].as_array().unwrap();
+        assert_eq!(statements[0]["Resource"], json!(["arn:aws:s3:::one/*", "arn:aws:s3:::two/a/b${*}/*"]));
+        assert!(statements[0]["Action"].as_array().unwrap().contains(&json!("s3:PutObjectAcl")));
+        assert_eq!(statements[1]["Resource"], json!(["arn:aws:s3:::one"]));
+        assert_eq!(statements[2]["Resource"], "arn:aws:s3:::two");
+        assert_eq!(statements[2]["Condition"]["StringLike"]["s3:prefix"], "a/b${*}/*");
+        assert_eq!(statements[3]["Action"], json!(["kms:Decrypt", "kms:GenerateDataKey"]));
+        assert_eq!(statements.len(), 4);
+    }
+
+    #[test]
+    fn a_mount_that_only_reads_has_a_session_that_only_reads() {
+        let document = policy(&["one"], true).unwrap();
+        assert_eq!(document["Statement"][0]["Action"], json!(["s3:GetObject"]));
+        assert_eq!(document["Statement"][2]["Action"], json!(["kms:Decrypt"]));
+        assert!(!document.to_string().contains("Put"));
+    }
+
+    #[test]
+    fn access_points_are_named_as_policies_know_them() {
+        let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/mine";
+        let document = policy(&[arn, "photos-abc-s3alias"], false).unwrap();
+        let objects = json!([format!("{arn}/object/*"), "arn:aws:s3:*:*:accesspoint/*/object/*"]);
+        assert_eq!(document["Statement"][0]["Resource"], objects);
+        assert_eq!(document["Statement"][1]["Resource"], json!([arn, "arn:aws:s3:*:*:accesspoint/*"]));
+    }
+
+    #[test]
+    fn what_is_too_long_is_said_for_whole_buckets_or_not_at_all() {
+        let long = "x".repeat(800);
+        let document = policy(&[&format!("a=one/{long}"), &format!("b=two/{long}")], false).unwrap();
+        assert_eq!(document["Statement"][0]["Resource"], json!(["arn:aws:s3:::one/*", "arn:aws:s3:::two/*"]));
+        let many: Vec<String> = (0..60).map(|i| format!("bucket-with-a-rather-long-name-{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(policy(&many, false), None);
+    }
+}
