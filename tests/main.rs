@@ -9,4 +9,5 @@ mod foreign_changes;
 mod local_changes;
 mod mount;
 mod process;
+mod role_sessions;
 mod support;

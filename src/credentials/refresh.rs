@@ -141,8 +141,10 @@ impl Shared {
                 is_worth_it = !offer.is(access_key_id) || offer.standing == Standing::Suspect;
                 return false;
             }
-            let has_served = schedule::has_served(grant.issued, grant.life, now);
-            is_worth_it = has_served && suspicion.lock().may_be_raised(Instant::now().into_std());
+            // While STS fails there are no other keys, and those at hand should go on serving.
+            let can_be_mended =
+                offer.failure.is_none() && schedule::has_served(grant.issued, grant.life, now);
+            is_worth_it = can_be_mended && suspicion.lock().may_be_raised(Instant::now().into_std());
             if is_worth_it {
                 offer.standing = Standing::Suspect;
             }

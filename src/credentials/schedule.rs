@@ -158,6 +158,7 @@ pub(super) struct Suspicion {
 impl Suspicion {
     /// Whether one may be raised at `now`; if so, it is taken for wrong until it turns out right.
     pub(super) fn may_be_raised(&mut self, now: Instant) -> bool {
+        eprintln!("raise? {self:?}");
         let pause = doubled(GOOD_AGE, self.wrong, minutes(60));
         let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= pause);
         if is_due {
@@ -167,9 +168,10 @@ impl Suspicion {
         is_due
     }
 
-    /// The last one was right.
+    /// The last one was right. The next session will be old enough before it can be suspected.
     pub(super) fn was_right(&mut self) {
-        self.wrong = 0;
+        eprintln!("right");
+        *self = Self::default();
     }
 }
 
@@ -313,7 +315,7 @@ mod tests {
         assert_eq!(raised, [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363, 423]);
         suspicion.was_right();
         assert!(suspicion.may_be_raised(start + minutes(424)));
-        assert!(!suspicion.may_be_raised(start + minutes(424)));
+        assert!(!suspicion.may_be_raised(start + minutes(424)), "once");
     }
 
     #[test]

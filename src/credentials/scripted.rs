@@ -55,8 +55,16 @@ pub(super) struct Call {
     pub(super) signer: String,
     pub(super) role: String,
     pub(super) session_name: String,
-    pub(super) external_id: Option<String>,
     pub(super) seconds: u64,
+    /// Everything else, as it was sent.
+    form: Form,
+}
+
+impl Call {
+    /// A parameter of the request by its name in the STS API.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        self.form.value(name)
+    }
 }
 
 /// The server; clones are the same one.
@@ -173,8 +181,8 @@ impl Server {
             signer: signer.expect("a credential scope").to_owned(),
             role: form.value("RoleArn").expect("a role"),
             session_name: form.value("RoleSessionName").expect("a session name"),
-            external_id: form.value("ExternalId"),
             seconds: form.value("DurationSeconds").expect("a duration").parse().expect("a number"),
+            form: form.clone(),
         }
     }
 
@@ -214,6 +222,7 @@ fn respond(status: u16, body: String) -> HttpResponse {
 }
 
 /// A request's body, as HTML forms encode it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Form(String);
 
 impl Form {
@@ -223,17 +232,10 @@ impl Form {
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(
-            |(_, value)| {
-                ["%3A:", "%2F/", "%2B+", "%3D=", "%40@", "%2C,"].iter().fold(
-                    value.to_owned(),
-                    |value, code| {
-                        let (escape, character) = code.split_at(3);
-                        value.replace(escape, character)
-                    },
-                )
-            },
-        )
+        let mut pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.find(|(key, _)| *key == name)?;
+        let decoded = percent_encoding::percent_decode_str(value).decode_utf8().expect("forms are UTF-8");
+        Some(decoded.into_owned())
     }
 }
 

@@ -62,9 +62,6 @@ impl Healing {
     }
 
     fn record_success(&self, bag: &ConfigBag) {
-        if bag.load::<Suspected>().is_some() {
-            self.owner.confirmed();
-        }
         let Some(operation) = bag.load::<Metadata>() else { return };
         if !self.allowed.read().contains(operation.name()) {
             self.allowed.write().insert(operation.name().to_owned());
@@ -149,9 +146,14 @@ impl Intercept for Healing {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let failed = context.output_or_error().is_some_and(|outcome| outcome.is_err());
-        let Some(response) = context.response_mut().filter(|_| failed) else { return Ok(()) };
-        let Some(complaint) = Complaint::of(response) else { return Ok(()) };
+        let Some(response) = context.response_mut() else { return Ok(()) };
+        let Some(complaint) = Complaint::of(response) else {
+            // Absent is an answer, too: it is not denied any more.
+            if bag.load::<Suspected>().is_some() && !response.status().is_server_error() {
+                self.owner.confirmed();
+            }
+            return Ok(());
+        };
         if self.answer(complaint, response, bag) {
             if complaint == Complaint::Denial {
                 bag.interceptor_state().store_put(Suspected);

@@ -51,6 +51,10 @@ pub(crate) struct Options {
     pub(crate) memory_bytes: u64,
     /// How long a role session to ask for.
     pub(crate) duration: Duration,
+    /// What time credentials are told it is.
+    pub(crate) clock: credentials::Clock,
+    /// Whether a denial of what worked makes a session suspect.
+    pub(crate) suspect_denials: bool,
     /// What of the buckets is shown.
     pub(crate) prefix: &'static str,
     /// Whether changes are refused.
@@ -63,6 +67,8 @@ impl Default for Options {
             lifetime: Duration::from_secs(3600),
             memory_bytes: 64 << 20,
             duration: Duration::from_secs(3600),
+            clock: credentials::Clock::default(),
+            suspect_denials: true,
             prefix: "",
             read_only: false,
         }
@@ -495,9 +501,9 @@ async fn endpoint(world: &World, options: &Options, tasks: &Tasks) -> Endpoint {
         session_name: "test".to_owned(),
         http_client: Some(connections.clone()),
         wait: false,
-        suspect_denials: true,
+        suspect_denials: options.suspect_denials,
         wait_max: Duration::from_secs(30),
-        clock: credentials::Clock::default(),
+        clock: options.clock.clone(),
     };
     let credentials = Credentials::start(credentials, tasks).await.unwrap();
     Endpoint {

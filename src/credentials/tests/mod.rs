@@ -1,6 +1,11 @@
 //! The whole part against a scripted STS: what requests see while STS is well, and while it is not.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod denials;
+mod logins;
+mod starts;
+mod wishes;
+
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use parking_lot::Mutex;
@@ -24,6 +29,8 @@ struct Setting {
     tasks: Tasks,
     roles: Vec<RoleOptions>,
     bounds: Bounds,
+    codes: CodeSource,
+    wait: bool,
 }
 
 impl Setting {
@@ -36,6 +43,8 @@ impl Setting {
             tasks: Tasks::new(Handle::current()),
             roles: vec![role(ROLE, seconds)],
             bounds: Bounds::default(),
+            codes: CodeSource::default(),
+            wait: false,
             time,
         }
     }
@@ -47,9 +56,9 @@ impl Setting {
             sts_endpoint_url: Some("http://sts.test".to_owned()),
             roles: self.roles.clone(),
             bounds: self.bounds.clone(),
-            codes: CodeSource::default(),
+            codes: self.codes.clone(),
             session_name: "s3xmount-alice-host".to_owned(),
-            wait: false,
+            wait: self.wait,
             suspect_denials: true,
             http_client: Some(SharedHttpClient::new(self.sts.clone())),
             wait_max: WAIT_MAX,
@@ -151,7 +160,7 @@ async fn a_role_is_assumed_as_configured() {
     let call = setting.sts.calls().remove(0);
     assert_eq!((call.role.as_str(), call.signer.as_str()), (ROLE, "AKIA1"));
     assert_eq!((call.session_name.as_str(), call.seconds), ("s3xmount-alice-host", 28_800));
-    assert_eq!(call.external_id.as_deref(), Some("shared-word"));
+    assert_eq!(call.parameter("ExternalId").as_deref(), Some("shared-word"));
 
     let keys = sign(&credentials).await.0.unwrap();
     assert_eq!(keys.access_key_id(), "ASIA1");
@@ -370,9 +379,12 @@ async fn the_second_role_is_assumed_with_the_session_of_the_first_and_for_an_hou
     setting.roles.push(RoleOptions { external_id: Some("x".to_owned()), ..role(SECOND_ROLE, 28_800) });
     let credentials = setting.started().await;
     let [first, second] = setting.sts.calls().try_into().unwrap();
-    assert_eq!((first.role.as_str(), first.seconds, first.external_id.as_deref()), (ROLE, 28_800, None));
     assert_eq!(
-        (second.role.as_str(), second.seconds, second.external_id.as_deref()),
+        (first.role.as_str(), first.seconds, first.parameter("ExternalId").as_deref()),
+        (ROLE, 28_800, None)
+    );
+    assert_eq!(
+        (second.role.as_str(), second.seconds, second.parameter("ExternalId").as_deref()),
         (SECOND_ROLE, 3600, Some("x"))
     );
     assert_eq!((first.signer.as_str(), second.signer.as_str()), ("AKIA1", "ASIA1"));
