@@ -251,6 +251,8 @@ pub(super) struct Refresher {
     shared: Arc<Shared>,
     last_attempt: Instant,
     failures: Option<Failures>,
+    /// How many attempts failed since the last success, for whatever reasons.
+    failed: u32,
     /// Whether it has been logged that requests have nothing to sign with.
     lapse_logged: bool,
 }
@@ -263,7 +265,7 @@ impl Refresher {
             outlook: failure.outlook(),
             remaining: Duration::ZERO,
         });
-        Self { chain, shared, last_attempt: Instant::now(), failures, lapse_logged: false }
+        Self { chain, shared, last_attempt: Instant::now(), failures, failed: 0, lapse_logged: false }
     }
 
     /// Renews for as long as it is allowed to live.
@@ -316,7 +318,8 @@ impl Refresher {
     }
 
     fn publish(&mut self, grant: Grant) {
-        let attempts = self.failures.take().map_or(0, |failures| failures.count);
+        self.failures = None;
+        let attempts = std::mem::take(&mut self.failed);
         let until = grant.life.map(|life| crate::clock::to_unix(life.expiry).0);
         if attempts > 0 {
             tracing::info!(?grant, failed_attempts = attempts, "credentials are being renewed again");
@@ -339,9 +342,9 @@ impl Refresher {
 
     fn record(&mut self, failure: Failure) {
         let now = self.shared.clock.now();
-        let before = self.failures.take();
-        let count = before.map_or(0, |failures| failures.count).saturating_add(1);
         let outlook = failure.outlook();
+        let before = self.failures.take().filter(|failures| failures.outlook == outlook);
+        let count = before.map_or(0, |failures| failures.count).saturating_add(1);
         let remaining = {
             let offer = self.shared.offer.borrow();
             match &offer.grant {
@@ -351,10 +354,12 @@ impl Refresher {
                 _ => Duration::ZERO,
             }
         };
-        if before.is_none_or(|before| before.outlook != outlook) {
+        let is_first = self.failed == 0;
+        self.failed = self.failed.saturating_add(1);
+        if is_first {
             tracing::warn!(%failure, usable_seconds = remaining.as_secs(), "credentials could not be renewed; trying again");
         } else {
-            tracing::debug!(%failure, attempts = count, "credentials could not be renewed; trying again");
+            tracing::debug!(%failure, attempts = self.failed, "credentials could not be renewed; trying again");
         }
         self.failures = Some(Failures { count, outlook, remaining });
         self.shared.publish_failure(failure);

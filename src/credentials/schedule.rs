@@ -64,12 +64,13 @@ pub(super) enum Outlook {
     Final,
 }
 
-/// Failed attempts since the last success.
+/// Failed attempts in a row that were alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Failures {
-    /// How many, at least one.
+    /// How many, at least one. Trouble of another kind begins a new row: what was learnt of a network
+    /// that was down says nothing of a server that is busy.
     pub(super) count: u32,
-    /// What the last of them lets us expect.
+    /// What they let us expect.
     pub(super) outlook: Outlook,
     /// What was left of the session's life at the last of them; zero when it was over.
     pub(super) remaining: Duration,
@@ -121,9 +122,10 @@ pub(super) fn backoff(failures: &Failures, jitter: f64) -> Duration {
     };
     let pause = doubled(first, failures.count, cap);
     let pause = match failures.outlook {
-        // Hurrying is what the server has just asked us not to do.
-        Outlook::Throttled => pause,
-        Outlook::Passing | Outlook::Final if failures.remaining.is_zero() => pause,
+        _ if failures.remaining.is_zero() => pause,
+        // The server has just asked us not to hurry. But a session that lapses costs it more calls,
+        // not fewer: one attempt is made while it still lives.
+        Outlook::Throttled => pause.min((failures.remaining / 2).max(first)),
         Outlook::Passing | Outlook::Final => pause.min((failures.remaining / 4).max(PAUSE_MIN)),
     };
     shortened(pause, jitter)
@@ -277,7 +279,9 @@ mod tests {
             (Outlook::Passing, u32::MAX, 0.0, 15.0),
             (Outlook::Throttled, 1, 900.0, 2.0),
             (Outlook::Throttled, 3, 900.0, 8.0),
-            (Outlook::Throttled, 9, 4.0, 30.0),
+            (Outlook::Throttled, 9, 20.0, 10.0),
+            (Outlook::Throttled, 9, 1.0, 2.0),
+            (Outlook::Throttled, 9, 0.0, 30.0),
             (Outlook::Final, 1, 900.0, 5.0),
             (Outlook::Final, 9, 900.0, 60.0),
             (Outlook::Final, 9, 20.0, 5.0),

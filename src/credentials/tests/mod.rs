@@ -243,6 +243,16 @@ async fn an_outage_shorter_than_what_is_left_is_not_noticed() {
     }
 }
 
+/// Found by a soak: the row of failures before made the pause after the throttling outlast the session.
+#[tokio::test(start_paused = true)]
+async fn an_sts_that_is_busy_after_it_was_down_is_asked_again_before_the_session_ends() {
+    let setting = Setting::lasting(20);
+    let credentials = setting.started().await;
+    setting.sts.next([Answer::DOWN, Answer::DOWN, Answer::DOWN, Answer::THROTTLED]);
+    let slowest = sign_throughout(&setting, &credentials, Duration::from_secs(30)).await;
+    assert_eq!(slowest, Duration::ZERO);
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_a_longer_outage_requests_wait_and_go_on_with_the_first_new_session() {
     let setting = Setting::lasting(900);
