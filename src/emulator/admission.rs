@@ -1,24 +1,27 @@
-//! Who sent a request: signatures, session tokens, and the way on to S3 or STS.
+//! Who sent a request, and when: signatures, session tokens, and the way on to S3 or STS.
 //!
 //! s3s serves twice here. The *outer* service verifies signatures and unwraps aws-chunked
 //! bodies, and routes everything to [`Admission`]'s one route. That looks at what s3s never
 //! shows its hooks (the session token, the region, who the key belongs to) and hands the
-//! request, no longer signed, to the *inner* service, which parses operations. The two steps
+//! request, no longer signed, to the *inner* service, which parses operations. Whether a signature is
+//! of the present is judged here too: s3s would go by the real time. The two steps
 //! also give us the chance to mend what s3s does not take: it refuses copy sources in buckets
 //! with capital letters, so the true source travels beside the request.
 
 use std::sync::Arc;
 
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::Extensions;
-use hyper::{HeaderMap, Method, Uri};
+use hyper::{HeaderMap, Method, StatusCode, Uri};
 use s3s::auth::{S3Auth, SecretKey};
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::route::S3Route;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 use s3s::{Body, HttpRequest, S3, S3Error, S3Request, S3Response, S3Result, TrailingHeaders};
 
 use super::World;
+use super::clock::{Skew, parse_compact_time};
 use super::directory::{BadKey, Caller};
 use super::listing::percent_decode;
 use super::refusal::Refusal;
@@ -39,6 +42,15 @@ pub(super) struct Admission {
     pub(super) copy_source: Option<Source>,
 }
 
+/// Why a signature that was verified is worth nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is of another time.
+    Time(Skew),
+    /// So is its key, or its key is nobody's.
+    Key(BadKey),
+}
+
 /// The object that a copy reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
@@ -52,6 +64,9 @@ pub(super) fn service(world: &Arc<World>) -> S3Service {
     inner.set_validation(AnyName);
     let mut outer = S3ServiceBuilder::new(Unreachable);
     outer.set_validation(AnyName);
+    let mut config = S3Config::default();
+    config.presigned_url_max_skew_time_secs = u32::MAX;
+    outer.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     outer.set_auth(Keyring { world: world.clone() });
     outer.set_route(Admitter { world: world.clone(), inner: inner.build() });
     outer.build()
@@ -60,7 +75,7 @@ pub(super) fn service(world: &Arc<World>) -> S3Service {
 /// Whether a request is for STS rather than S3: only STS takes forms at the root.
 pub(super) fn is_for_sts(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let form = |kind: &str| kind.starts_with("application/x-www-form-urlencoded");
-    let content_type = headers.get(hyper::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let content_type = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     *method == Method::POST && uri.path() == "/" && content_type.is_some_and(form)
 }
 
@@ -103,7 +118,13 @@ impl S3Route for Admitter {
         if is_for_sts(&request.method, &request.uri, &request.headers) {
             return sts::answer(&self.world, caller, request).await;
         }
-        self.pass_on(caller.map_err(refusal_of)?, request).await
+        match caller {
+            Ok(caller) => self.pass_on(caller, request).await,
+            Err(Unfit::Key(bad)) => Err(refusal_of(bad).into()),
+            Err(Unfit::Time(skew)) => {
+                Ok(too_skewed(&skew.s3_document(Exchange::of(&request.extensions).id())))
+            }
+        }
     }
 }
 
@@ -116,12 +137,26 @@ impl NameValidation for AnyName {
 }
 
 impl Admitter {
-    fn identify(&self, request: &S3Request<Body>) -> Result<Caller, BadKey> {
+    fn identify(&self, request: &S3Request<Body>) -> Result<Caller, Unfit> {
         let Some(credentials) = &request.credentials else { return Ok(Caller::anonymous()) };
+        self.judge_time(request).map_err(Unfit::Time)?;
         let header = request.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok());
         let token = header.map(str::to_owned).or_else(|| query_value(&request.uri, "x-amz-security-token"));
         let now = self.world.clock.now();
-        self.world.directory.authenticate(&credentials.access_key, token.as_deref(), now)
+        self.world.directory.authenticate(&credentials.access_key, token.as_deref(), now).map_err(Unfit::Key)
+    }
+
+    fn judge_time(&self, request: &S3Request<Body>) -> Result<(), Skew> {
+        let header = request.headers.get("x-amz-date").and_then(|date| date.to_str().ok());
+        if let Some(signed) = header.and_then(parse_compact_time) {
+            return self.world.clock.judge(signed);
+        }
+        // A presigned URL says itself until when it is good, which s3s judges by the real time.
+        let query = query_value(&request.uri, "x-amz-date");
+        match query.as_deref().and_then(parse_compact_time).map(|signed| self.world.clock.judge(signed)) {
+            Some(Err(skew)) if skew.is_early() => Err(skew),
+            _ => Ok(()),
+        }
     }
 
     async fn pass_on(&self, caller: Caller, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
@@ -159,6 +194,13 @@ impl Exchange {
     }
 }
 
+/// S3's refusal of a signature of another time.
+fn too_skewed(document: &str) -> S3Response<Body> {
+    let mut response = S3Response::with_status(Body::from(document.to_owned()), StatusCode::FORBIDDEN);
+    response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
+
 fn refusal_of(bad: BadKey) -> Refusal {
     match bad {
         BadKey::Unknown => Refusal::new(
@@ -178,7 +220,7 @@ fn replace_copy_source(headers: &mut HeaderMap) -> Result<Option<Source>, Refusa
     const STAND_IN: &str = "stand-in/key";
     let Some(header) = headers.get_mut("x-amz-copy-source") else { return Ok(None) };
     let source = header.to_str().ok().and_then(Source::parse);
-    *header = hyper::header::HeaderValue::from_static(STAND_IN);
+    *header = HeaderValue::from_static(STAND_IN);
     source.map(Some).ok_or_else(|| {
         Refusal::invalid_argument(
             "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",

@@ -5,12 +5,15 @@
 //!
 //! ```text
 //!   request ──► signature ──► counted ──► HERE ──► permission, effect ──► HERE ──► answer
-//!                                     reject, drop,                  lose, hold,
+//!                                     reject, drop,                  lose, hold, replace,
 //!                                     hold, delay                    cut the body
 //! ```
 //!
 //! The first kind leaves the bucket as it was. The second kind has already changed it when
 //! the answer goes missing, which is the case that clients get wrong.
+//!
+//! A rule strikes every request it matches, every n-th, or a share of them at random; the random
+//! ones come from a seed, so that a run can be had again.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -30,7 +34,17 @@ pub struct On {
     bucket: Option<String>,
     key: Option<String>,
     spared: u64,
+    pattern: Pattern,
     times: u64,
+}
+
+/// Which of the requests that match are struck.
+#[derive(Debug, Clone)]
+enum Pattern {
+    /// The last of each so many.
+    Every(u64),
+    /// This share of them.
+    AtRandom { share: f64, random: fastrand::Rng },
 }
 
 /// A rule: these requests meet this trouble.
@@ -73,6 +87,7 @@ pub struct Place {
 #[derive(Debug, Default)]
 pub struct Aftermath {
     pub(super) hold: Vec<Gate>,
+    pub(super) replace: Option<(u16, Bytes)>,
     pub(super) lose: bool,
     pub(super) cut: Option<u64>,
 }
@@ -84,6 +99,7 @@ enum Trouble {
     Delay(Duration),
     HoldRequest(Gate),
     HoldAnswer(Gate),
+    ReplaceAnswer(u16, Bytes),
     LoseAnswer,
     CutBody(u64),
 }
@@ -91,6 +107,7 @@ enum Trouble {
 #[derive(Debug)]
 struct Rule {
     fault: Fault,
+    /// How many requests matched.
     seen: u64,
     strikes: Arc<AtomicU64>,
 }
@@ -114,7 +131,7 @@ impl On {
 
     /// Matches every request, once.
     pub fn anything() -> Self {
-        Self { operation: None, bucket: None, key: None, spared: 0, times: 1 }
+        Self { operation: None, bucket: None, key: None, spared: 0, pattern: Pattern::Every(1), times: 1 }
     }
 
     /// Matches only in this bucket.
@@ -132,6 +149,28 @@ impl On {
     /// Spares the first `count` matching requests.
     pub fn after(mut self, count: u64) -> Self {
         self.spared = count;
+        self
+    }
+
+    /// Strikes the last of each `count` matching requests: with 2 the second, the fourth and so on.
+    ///
+    /// # Panics
+    ///
+    /// If `count` is zero.
+    pub fn every(mut self, count: u64) -> Self {
+        assert!(count > 0, "no request is the last of none");
+        self.pattern = Pattern::Every(count);
+        self
+    }
+
+    /// Strikes matching requests at random: this share of them, and with one seed always the same.
+    ///
+    /// # Panics
+    ///
+    /// If the share is not between 0 and 1.
+    pub fn at_random(mut self, share: f64, seed: u64) -> Self {
+        assert!((0.0..=1.0).contains(&share), "a share lies between nothing and everything");
+        self.pattern = Pattern::AtRandom { share, random: fastrand::Rng::with_seed(seed) };
         self
     }
 
@@ -178,6 +217,11 @@ impl On {
     /// Takes effect, then waits at the gate before answering.
     pub fn hold_answer(self, gate: &Gate) -> Fault {
         self.meets(Trouble::HoldAnswer(gate.clone()))
+    }
+
+    /// Takes effect, then answers with this status and body in place of what it would have said.
+    pub fn replace_answer(self, status: u16, body: impl Into<Bytes>) -> Fault {
+        self.meets(Trouble::ReplaceAnswer(status, body.into()))
     }
 
     /// Takes effect, then closes the connection without an answer.
@@ -284,6 +328,7 @@ impl Faults {
                 Trouble::Delay(by) => tokio::time::sleep(by).await,
                 Trouble::HoldRequest(gate) => gate.pass().await,
                 Trouble::HoldAnswer(gate) => aftermath.hold.push(gate),
+                Trouble::ReplaceAnswer(status, body) => aftermath.replace = Some((status, body)),
                 Trouble::LoseAnswer => aftermath.lose = true,
                 Trouble::CutBody(after) => aftermath.cut = Some(after),
             }
@@ -299,15 +344,26 @@ impl Faults {
 
 impl Rule {
     fn strike(&mut self, operation: &str, place: &Place) -> Option<Trouble> {
-        let on = &self.fault.on;
+        let on = &mut self.fault.on;
         if !on.matches(operation, place) {
             return None;
         }
         self.seen += 1;
-        let nth = self.seen.checked_sub(on.spared + 1)?;
-        (nth < on.times).then(|| {
-            self.strikes.fetch_add(1, Ordering::Relaxed);
-            self.fault.trouble.clone()
-        })
+        let nth = self.seen.checked_sub(on.spared).filter(|nth| *nth > 0)?;
+        if !on.pattern.strikes(nth) || self.strikes.load(Ordering::Relaxed) >= on.times {
+            return None;
+        }
+        self.strikes.fetch_add(1, Ordering::Relaxed);
+        Some(self.fault.trouble.clone())
+    }
+}
+
+impl Pattern {
+    /// Whether the `nth` matching request, counted from one, is struck.
+    fn strikes(&mut self, nth: u64) -> bool {
+        match self {
+            Self::Every(count) => nth.is_multiple_of(*count),
+            Self::AtRandom { share, random } => random.f64() < *share,
+        }
     }
 }

@@ -32,6 +32,13 @@ pub enum Identity {
         /// The name the session was given.
         session: String,
     },
+    /// Whoever shows a token of an identity provider, on the way to a role session.
+    Web {
+        /// The provider that vouches.
+        provider_arn: String,
+        /// Whom it vouches for.
+        subject: String,
+    },
 }
 
 impl AccountId {
@@ -76,10 +83,10 @@ impl AccountId {
 }
 
 impl Identity {
-    /// Returns the account, which only an anonymous caller lacks.
+    /// Returns the account, which callers lack whom no account knows.
     pub fn account(&self) -> Option<AccountId> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Web { .. } => None,
             Self::Root { account } | Self::User { account, .. } | Self::RoleSession { account, .. } => {
                 Some(*account)
             }
@@ -103,6 +110,7 @@ impl Identity {
             Self::Root { account } => account.root_arn(),
             Self::User { account, name } => account.user_arn(name),
             Self::RoleSession { account, role, .. } => account.role_arn(role),
+            Self::Web { provider_arn, subject } => format!("{provider_arn}:{subject}"),
         }
     }
 }

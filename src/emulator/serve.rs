@@ -1,7 +1,7 @@
 //! The door: HTTP connections in, answers out.
 //!
-//! Everything that is not S3's or STS's own business happens here: request ids, the faults
-//! that strike after the effect, and the courtesy of reading a body to its end even if the
+//! Everything that is not S3's or STS's own business happens here: request ids, the date, the
+//! faults that strike after the effect, and the courtesy of reading a body to its end even if the
 //! answer is already known. Without that courtesy a refusal would close the connection under
 //! a client that is still sending, which would then report a broken pipe and not the refusal.
 
@@ -12,14 +12,17 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::header::{EXPECT, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use s3s::crypto::{Checksum as _, Sha256};
 use s3s::service::S3Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -64,13 +67,14 @@ pub(super) async fn serve(listener: TcpListener, door: Door) {
 /// What stands behind every connection. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
+    world: Arc<World>,
     service: S3Service,
 }
 
 impl Door {
     /// Opens a door to a world.
     pub(super) fn new(world: &Arc<World>) -> Self {
-        Self { service: admission::service(world) }
+        Self { world: world.clone(), service: admission::service(world) }
     }
 
     /// Answers one request; an error means that the connection closes instead.
@@ -81,17 +85,25 @@ impl Door {
         let (mut parts, body) = request.into_parts();
         let exchange = Arc::new(Exchange::new(parts.uri.path()));
         let for_sts = admission::is_for_sts(&parts.method, &parts.uri, &parts.headers);
+        let is_head = parts.method == Method::HEAD;
         let expects = parts.headers.contains_key(EXPECT);
         let line = format!("{} {}", parts.method, parts.uri);
         let rest = Arc::new(Mutex::new(None));
-        let body = Arriving { body: Some(body), begun: false, rest: rest.clone() };
         parts.extensions.insert(exchange.clone());
-        let request = Request::from_parts(parts, s3s::Body::http_body(body));
+        let body = match for_sts {
+            true => s3s::Body::from(read_form(&mut parts.headers, body).await?),
+            false => s3s::Body::http_body(Arriving { body: Some(body), begun: false, rest: rest.clone() }),
+        };
+        let request = Request::from_parts(parts, body);
 
         let mut response = self.service.call(request).await?;
         if for_sts {
             reword_refusal(&mut response, &exchange).await;
         }
+        if is_head && !response.status().is_success() {
+            *response.body_mut() = s3s::Body::empty();
+        }
+        response.headers_mut().insert(DATE, date(&self.world));
         response.headers_mut().insert("x-amz-request-id", header(exchange.id()));
         response.headers_mut().insert("x-amz-id-2", header(exchange.id()));
         tracing::debug!(
@@ -145,13 +157,18 @@ impl Exchange {
         self.dropped.store(true, Ordering::Relaxed);
     }
 
-    async fn send(&self, response: Response<s3s::Body>) -> Result<Response<AnswerBody>, BoxError> {
-        let Aftermath { hold, lose, cut } = std::mem::take(&mut *self.aftermath.lock());
+    async fn send(&self, mut response: Response<s3s::Body>) -> Result<Response<AnswerBody>, BoxError> {
+        let Aftermath { hold, replace, lose, cut } = std::mem::take(&mut *self.aftermath.lock());
         for gate in hold {
             gate.pass().await;
         }
         if lose || self.dropped.load(Ordering::Relaxed) {
             return Err("the emulator was told to close this connection".into());
+        }
+        if let Some((status, body)) = replace {
+            *response.status_mut() = StatusCode::from_u16(status)?;
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = s3s::Body::from(body);
         }
         Ok(response.map(|body| AnswerBody { body, left: cut, flushed: false }))
     }
@@ -168,6 +185,20 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, door: Door) {
     if let Err(error) = connection.await {
         tracing::debug!(%peer, %error, "a connection ended");
     }
+}
+
+/// Reads a form whole and notes its hash where s3s looks for one.
+///
+/// Clients of STS need not send the hash. Without it s3s reads the form itself, but none of more
+/// than 8 KiB, and policies and tags are more than that at their limits.
+async fn read_form<B>(headers: &mut HeaderMap, body: B) -> Result<Bytes, BoxError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    let form = Limited::new(body, FORM_BYTES_MAX).collect().await?.to_bytes();
+    let hash = Sha256::checksum(&form).iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
+    headers.entry("x-amz-content-sha256").or_insert_with(|| header(&hash));
+    Ok(form)
 }
 
 /// Puts the refusal of a signature into STS's words.
@@ -197,7 +228,13 @@ async fn read_out<B: HttpBody + Unpin>(unread: Option<Unread<B>>, expects: bool)
 }
 
 fn header(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("request ids are hexadecimal digits")
+    HeaderValue::from_str(text).expect("ids, hashes and dates are plain text")
+}
+
+/// The emulated time, from which clients learn how wrong their own clocks are.
+fn date(world: &World) -> HeaderValue {
+    let now = DateTime::from(world.clock.now_in_seconds());
+    header(&now.fmt(Format::HttpDate).expect("the year has four digits"))
 }
 
 /// A request body on its way in; what nobody reads of it comes back when it is dropped.
@@ -287,4 +324,6 @@ impl HttpBody for AnswerBody {
     }
 }
 
+/// Far more than the parameters of any operation at their limits.
+const FORM_BYTES_MAX: usize = 1 << 20;
 const ACCEPT_RETRY: std::time::Duration = std::time::Duration::from_millis(100);

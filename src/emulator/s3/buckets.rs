@@ -72,8 +72,8 @@ pub(super) async fn policy(call: Call<GetBucketPolicyInput>) -> Answer<GetBucket
 pub(super) async fn put_policy(call: Call<PutBucketPolicyInput>) -> Answer<PutBucketPolicyOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    call.require_owner(&bucket)?;
     call.require(&bucket, "s3:PutBucketPolicy", &bucket.arn(), Context::default())?;
+    call.require_owner(&bucket)?;
     let malformed = |reason: String| Refusal::new(400, "MalformedPolicy", reason);
     if input.policy.len() > POLICY_BYTES_MAX {
         return Err(malformed("Policies must be no larger than 20 KB.".to_owned()));
@@ -86,8 +86,8 @@ pub(super) async fn put_policy(call: Call<PutBucketPolicyInput>) -> Answer<PutBu
 pub(super) async fn delete_policy(call: Call<DeleteBucketPolicyInput>) -> Answer<DeleteBucketPolicyOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    call.require_owner(&bucket)?;
     call.require(&bucket, "s3:DeleteBucketPolicy", &bucket.arn(), Context::default())?;
+    call.require_owner(&bucket)?;
     bucket.set_policy(None);
     Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
 }

@@ -2,11 +2,17 @@
 
 mod access;
 mod checksums;
+mod clocks;
 mod lists;
 mod objects;
+mod revocation;
 mod role_sessions;
+mod second_factors;
+mod session_marks;
+mod session_policies;
 mod trouble;
 mod uploads;
+mod web_identities;
 mod without_a_socket;
 
 use aws_sdk_s3::config::{Credentials, Region};
@@ -79,6 +85,17 @@ async fn assumed(emulator: &RunningEmulator) -> aws_sdk_s3::Client {
     let request = sts(emulator, keys(&demo::alice())).assume_role();
     let output = request.role_arn(demo::role_arn()).role_session_name("test").send().await;
     s3_with(emulator, session_keys(&output.expect("alice may assume the role")), demo::REGION)
+}
+
+/// What a refusal says to people.
+fn message<T, E>(
+    result: &Result<T, aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>>,
+) -> String
+where
+    E: ProvideErrorMetadata,
+{
+    let error = result.as_ref().err().and_then(|error| error.as_service_error());
+    error.and_then(ProvideErrorMetadata::message).unwrap_or_default().to_owned()
 }
 
 /// Reduces a result to what a client can go by; success is 200 without a code.

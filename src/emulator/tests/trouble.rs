@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::emulator::{Gate, On};
+use crate::emulator::{Fault, Gate, On};
 
 #[tokio::test]
 async fn a_rejected_request_changes_nothing() {
@@ -82,6 +82,58 @@ async fn role_sessions_meet_trouble_too() {
     assert_eq!(outcome(&assume().await), refused(503, "SlowDown"));
     assert_eq!(outcome(&assume().await), granted());
     assert_eq!(emulator.world().faults.count("AssumeRole"), 2);
+}
+
+/// Which of the first `count` calls a rule strikes.
+async fn struck(rule: Fault, count: usize) -> Vec<bool> {
+    let (emulator, _client) = as_owner();
+    emulator.world().faults.inject(rule);
+    let client = sts(&emulator, keys(&demo::alice()));
+    let mut struck = Vec::new();
+    for _ in 0..count {
+        let result = client.assume_role().role_arn(demo::role_arn()).role_session_name("test").send().await;
+        struck.push(outcome(&result) != granted());
+    }
+    struck
+}
+
+#[tokio::test]
+async fn a_rule_may_strike_every_second_call_for_a_while_or_for_ever() {
+    let rule = || On::operation("AssumeRole").every(2);
+    let down = |rule: On| rule.reject(503, "ServiceUnavailable");
+    let (hit, miss) = (true, false);
+    assert_eq!(struck(down(rule().always()), 6).await, [miss, hit, miss, hit, miss, hit]);
+    assert_eq!(struck(down(rule().times(2)), 6).await, [miss, hit, miss, hit, miss, miss]);
+    assert_eq!(struck(down(rule().after(1).times(1)), 6).await, [miss, miss, hit, miss, miss, miss]);
+}
+
+#[tokio::test]
+async fn chance_is_the_same_for_the_same_seed() {
+    let rule = |share, seed| {
+        On::operation("AssumeRole").at_random(share, seed).always().reject(503, "ServiceUnavailable")
+    };
+    let first = struck(rule(0.5, 7), 40).await;
+    let hits = first.iter().filter(|hit| **hit).count();
+    assert!((10..30).contains(&hits), "{hits} of 40");
+    assert_eq!(struck(rule(0.5, 7), 40).await, first);
+    assert_ne!(struck(rule(0.5, 8), 40).await, first);
+    assert_eq!(struck(rule(0.0, 7), 5).await, [false; 5]);
+    assert_eq!(struck(rule(1.0, 7), 5).await, [true; 5]);
+}
+
+#[tokio::test]
+async fn an_answer_may_be_garbage() {
+    let (emulator, client) = as_owner();
+    emulator.world().faults.inject(On::operation("AssumeRole").replace_answer(200, "<html>proxy</html>"));
+    emulator.world().faults.inject(On::operation("PutObject").replace_answer(502, "Bad Gateway"));
+    let sts = sts(&emulator, keys(&demo::alice()));
+    let assume = || sts.assume_role().role_arn(demo::role_arn()).role_session_name("test").send();
+    let garbled = assume().await;
+    assert!(garbled.is_err(), "{garbled:?}");
+    assert_eq!(outcome(&assume().await), granted());
+    let put = client.put_object().bucket(BUCKET).key("k").body(body(b"x")).send().await;
+    assert_eq!(outcome(&put).0, 502);
+    assert!(emulator.world().object(BUCKET, "k").is_some(), "it took effect");
 }
 
 #[tokio::test]
