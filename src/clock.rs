@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_smithy_async::time::TimeSource;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
@@ -58,7 +57,9 @@ pub fn date(time: SystemTime) -> String {
 ///
 /// A signature carries the time, and servers refuse what is more than some minutes off (S3 fifteen,
 /// STS five). A machine whose clock is wrong can work all the same: every answer states the
-/// server's time, refusals included.
+/// server's time, refusals included, and the SDK signs with it from then on. What is left to us is
+/// to try again where the answer does not say that the time is the reason, and to know when a
+/// session ends on our own clock.
 #[derive(Debug, Clone, Default)]
 pub struct ServerTime {
     ahead_seconds: Arc<AtomicI64>,
@@ -70,31 +71,28 @@ impl ServerTime {
         self.ahead_seconds.load(Ordering::Relaxed)
     }
 
-    /// Takes the server's time from the `Date` header of an answer. Returns whether that is news
-    /// worth another attempt.
-    pub fn learn(&self, date: &str) -> bool {
+    /// Takes the server's time from the `Date` header of an answer that refuses a request. Returns
+    /// whether the request is worth another attempt: it was signed when the server was taken to be
+    /// `signed_ahead_seconds` ahead, and that was wrong.
+    pub fn learn(&self, date: &str, signed_ahead_seconds: i64) -> bool {
         let Ok(theirs) = DateTime::from_str(date, Format::HttpDate) else { return false };
         let ahead = theirs.secs() - to_unix(now()).0;
-        let is_news = (ahead - self.ahead_seconds()).unsigned_abs() > SKEW_SECONDS_MIN;
-        if is_news {
+        let differs = |other: i64| (ahead - other).unsigned_abs() > SKEW_SECONDS_MIN;
+        // Of requests that are refused together only the first has news; all were signed wrongly.
+        if differs(self.ahead_seconds()) {
             self.ahead_seconds.store(ahead, Ordering::Relaxed);
+            let ours_ahead = -ahead;
             tracing::warn!(
-                seconds = -ahead,
-                "this machine's clock is ahead of the server's by this; following the server"
+                seconds = ours_ahead,
+                "this machine's clock is ahead of the server's; signing with the server's time"
             );
         }
-        is_news
+        differs(signed_ahead_seconds)
     }
 
     /// The moment on our clock at which the server's shows `theirs`.
     pub fn ours(&self, theirs: SystemTime) -> SystemTime {
         shifted(theirs, -self.ahead_seconds())
-    }
-}
-
-impl TimeSource for ServerTime {
-    fn now(&self) -> SystemTime {
-        shifted(now(), self.ahead_seconds())
     }
 }
 
@@ -132,10 +130,12 @@ mod tests {
             let theirs = DateTime::from_secs(to_unix(now()).0 + seconds);
             theirs.fmt(Format::HttpDate).unwrap_or_default()
         };
-        assert!(!time.learn("yesterday") && !time.learn(&header(30)));
+        assert!(!time.learn("yesterday", 0) && !time.learn(&header(30), 0));
+        assert_eq!(time.ahead_seconds(), 0);
         for ahead in [7200, -7200] {
-            assert!(time.learn(&header(ahead)));
-            assert!(!time.learn(&header(ahead)), "the same is no news");
+            assert!(time.learn(&header(ahead), 0));
+            assert!(time.learn(&header(ahead), 0), "this one was signed before that was known");
+            assert!(!time.learn(&header(ahead), time.ahead_seconds()), "and this one after");
             assert!((time.ahead_seconds() - ahead).abs() <= 1);
             let moment = from_unix(1_800_000_000, 0);
             assert!((to_unix(time.ours(moment)).0 - (1_800_000_000 - ahead)).abs() <= 1);

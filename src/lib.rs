@@ -26,7 +26,7 @@
 //!            └────────┬────┘        └────┬───┘
 //!                     └───── AWS ────────┘
 //!
-//!   base: error, name, budget, task, clock, sys      emulator: stands apart
+//!   base: error, name, budget, task, clock, secret, sys      emulator: stands apart
 //! ```
 //!
 //! Read it as three boundaries. [`fuse`] is where the kernel's vocabulary stops, [`s3`] is where
@@ -65,6 +65,7 @@ pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod credentials;
 pub mod daemon;
 #[cfg(feature = "emulator")]
@@ -77,6 +78,7 @@ pub mod namespace;
 pub mod policy;
 pub mod read;
 pub mod s3;
+pub mod secret;
 pub mod sys;
 pub mod task;
 pub mod write;

@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -144,4 +144,57 @@ pub fn device(path: &Path) -> io::Result<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
     let device = std::fs::metadata(path)?.dev();
     Ok((libc::major(device), libc::minor(device)))
+}
+
+/// The user on the other end of a connected Unix socket, as SO_PEERCRED of unix(7) has it: of a client its
+/// effective user when it connected, of a server when it began to listen.
+///
+/// # Errors
+/// Those of getsockopt(2), among them a socket of another family.
+pub fn peer_uid(socket: &impl AsFd) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, `peer` is a valid place for one ucred and `length` says how large it is.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(peer.uid)
+}
+
+/// Keeps this process's memory, and the secrets in it, out of core dumps and away from debuggers.
+///
+/// Two locks, because each has a gap. A limit of 0 bytes does not hold where `core_pattern` names a
+/// program (core(5)), as it does wherever systemd-coredump or apport are at work. The dumpable flag
+/// (prctl(2)) holds there too and refuses ptrace(2) to other processes of this user; but it is lost
+/// whenever the process changes its user, which the limit is not.
+///
+/// What it costs was tried with a mount of an unprivileged user. The files in `/proc/PID` belong to root
+/// from here on, but the process itself goes on reading those that everybody may read, its `exe` and its
+/// `fd`; only its `mem`, `environ` and `io` are shut to it too. fusermount3 mounts and unmounts: it does not
+/// look at its parent, and like every child it gets a flag of its own at execve(2). Others of the same user
+/// lose sight of our descriptors: `lsof`, `strace -p` and `gdb -p` need root. Children inherit the limit,
+/// though not the flag, so this is nothing for a process that becomes another program.
+///
+/// # Errors
+/// Those of prctl(2) and setrlimit(2); neither is known to fail with these arguments.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    // SAFETY: PR_SET_DUMPABLE takes one number and touches no memory of ours.
+    if unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `none` is a whole rlimit, which is only read.
+    match unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

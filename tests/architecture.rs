@@ -15,11 +15,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("budget", &[]),
     ("task", &[]),
     ("sys", &[]),
+    ("secret", &[]),
     ("name", &["error"]),
     ("s3", BASE),
     ("credentials", BASE),
     ("config", BASE),
     ("policy", &["error", "name", "config"]),
+    // `config` for the surroundings, the table of mounts and the failures that people read.
+    ("control", &["task", "clock", "sys", "secret", "config"]),
     ("namespace", BASE_AND_S3),
     ("read", BASE_AND_S3),
     ("write", BASE_AND_S3),
@@ -30,8 +33,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("emulator", &[]),
 ];
 
-const BASE: &[&str] = &["error", "name", "budget", "task", "clock", "sys"];
-const BASE_AND_S3: &[&str] = &["error", "name", "budget", "task", "clock", "sys", "s3"];
+const BASE: &[&str] = &["error", "name", "budget", "task", "clock", "secret", "sys"];
+const BASE_AND_S3: &[&str] = &["error", "name", "budget", "task", "clock", "secret", "sys", "s3"];
 
 /// Modules above all others, which may import any of them, but for the emulator.
 const ON_TOP: &[&str] = &["daemon", "cli", "lib", "main"];
@@ -48,6 +51,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("s3s", &["emulator/"]),
     ("hyper", &["emulator/"]),
     ("toml", &["config/"]),
+    ("zeroize", &["secret.rs"]),
 ];
 
 /// A source file without its tests, and its code without comments and strings.

@@ -1,6 +1,7 @@
 //! The one test binary: linking the SDK once is enough.
 
 mod architecture;
+mod assume_role;
 mod blind;
 mod cli;
 mod failures;

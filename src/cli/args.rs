@@ -8,7 +8,11 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::credentials::{self, CredentialsArgs};
+use super::exec::{self, ExecArgs};
+use super::login::{self, LoginArgs};
 use super::mount_options;
+use super::status::{self, StatusArgs};
 use crate::config::options::{Group, Key, OPTIONS, Shape, Spec};
 use crate::config::{CommandLine, Failure, Place, Written};
 
@@ -17,6 +21,14 @@ use crate::config::{CommandLine, Failure, Place, Written};
 pub enum Request {
     /// Mount.
     Mount(CommandLine),
+    /// Print a role session, or write it into a profile.
+    Credentials(CredentialsArgs),
+    /// Run a command with a role session.
+    Exec(ExecArgs),
+    /// Hand an MFA code to a running mount.
+    Login(LoginArgs),
+    /// Say how running mounts are.
+    Status(StatusArgs),
     /// Show the whole thing without an AWS account.
     #[cfg(feature = "emulator")]
     Demo(super::demo::DemoArgs),
@@ -56,7 +68,8 @@ pub fn command() -> Command {
                 .after_help(SHORT_HELP_END)
                 .after_long_help(LONG_HELP_END)
                 .args(mount_args()),
-        );
+        )
+        .subcommands([credentials::command(), exec::command(), login::command(), status::command()]);
     #[cfg(feature = "emulator")]
     let root = root.subcommand(super::demo::command());
     root
@@ -68,9 +81,7 @@ fn mount_args() -> Vec<Arg> {
             .value_name("MOUNTPOINT")
             .num_args(1..=2)
             .help("An empty directory. What is mounted there is taken from the configuration file and from flags. In front of it may stand a SOURCE, as in fstab: buckets separated by commas, or `s3xmount`"),
-        Arg::new(CONFIG).long("config").value_name("FILE").action(ArgAction::Append).help_heading(Group::Buckets.title()).help(
-            "The configuration file [default: $XDG_CONFIG_HOME/s3xmount/config.toml, then /etc/s3xmount/config.toml]",
-        ),
+        config_file().help_heading(Group::Buckets.title()),
     ];
     let log = [
         Arg::new(VERBOSE).short('v').action(ArgAction::Count).help("Logs each operation; -vv logs everything"),
@@ -81,6 +92,42 @@ fn mount_args() -> Vec<Arg> {
     ];
     let log = log.into_iter().map(|arg| arg.help_heading(Group::Process.title()));
     own.into_iter().chain(OPTIONS.iter().map(setting)).chain(log).collect()
+}
+
+fn config_file() -> Arg {
+    Arg::new(CONFIG).long("config").value_name("FILE").action(ArgAction::Append).help(
+        "The configuration file [default: $XDG_CONFIG_HOME/s3xmount/config.toml, then /etc/s3xmount/config.toml]",
+    )
+}
+
+/// The path of a running mount, or into one.
+pub(super) fn path(help: &'static str) -> Arg {
+    Arg::new(PATH).value_name("PATH").help(help)
+}
+
+/// The path of a running mount, as written.
+pub(super) fn written_path(matches: &ArgMatches) -> Option<Written> {
+    texts(matches, PATH).next().map(|text| Written::new(text, Place::Argument("PATH")))
+}
+
+/// The flags that decide whose right is used, for commands that need no mount.
+pub(super) fn identity_args() -> impl Iterator<Item = Arg> {
+    let config = config_file().help_heading(Group::Credentials.title());
+    identity_settings().map(setting).chain([config])
+}
+
+/// What those flags, and the path, say.
+pub(super) fn identity_line(matches: &ArgMatches) -> CommandLine {
+    let mut line = CommandLine { mount_point: written_path(matches), ..CommandLine::default() };
+    take_down_settings(identity_settings(), matches, &mut line);
+    line
+}
+
+fn identity_settings() -> impl Iterator<Item = &'static Spec> {
+    let is_about_identity = |spec: &&Spec| {
+        spec.group == Group::Credentials || matches!(spec.key, Key::Region | Key::StsEndpointUrl)
+    };
+    OPTIONS.iter().filter(is_about_identity)
 }
 
 /// The flag of one setting.
@@ -108,6 +155,10 @@ fn setting(spec: &'static Spec) -> Arg {
 fn request(matches: &ArgMatches) -> Result<Request, Failure> {
     match matches.subcommand() {
         Some(("mount", matches)) => Ok(Request::Mount(command_line(matches)?)),
+        Some(("credentials", matches)) => Ok(Request::Credentials(CredentialsArgs::of(matches)?)),
+        Some(("exec", matches)) => Ok(Request::Exec(ExecArgs::of(matches)?)),
+        Some(("login", matches)) => Ok(Request::Login(LoginArgs::of(matches))),
+        Some(("status", matches)) => Ok(Request::Status(StatusArgs::of(matches))),
         #[cfg(feature = "emulator")]
         Some(("demo", matches)) => Ok(Request::Demo(super::demo::DemoArgs::of(matches))),
         _ => Ok(Request::Mount(command_line(matches)?)),
@@ -116,11 +167,7 @@ fn request(matches: &ArgMatches) -> Result<Request, Failure> {
 
 fn command_line(matches: &ArgMatches) -> Result<CommandLine, Failure> {
     let mut line = CommandLine::default();
-    for spec in OPTIONS {
-        for text in texts(matches, spec.name) {
-            line.flags.add(spec.key, Written::new(text, Place::Flag(spec.flag())));
-        }
-    }
+    take_down_settings(OPTIONS.iter(), matches, &mut line);
     for text in texts(matches, MOUNT_OPTIONS) {
         mount_options::take_down(text, &mut line.flags)?;
     }
@@ -133,10 +180,23 @@ fn command_line(matches: &ArgMatches) -> Result<CommandLine, Failure> {
     for (level, flag) in verbosity.into_iter().chain(quiet) {
         line.flags.add(Key::LogLevel, Written::new(level, Place::Flag(flag.to_owned())));
     }
-    line.config =
-        texts(matches, CONFIG).last().map(|text| Written::new(text, Place::Flag("--config".to_owned())));
     take_down_paths(texts(matches, PATHS), &mut line);
     Ok(line)
+}
+
+/// The flags of these settings, and the configuration file.
+fn take_down_settings(
+    settings: impl Iterator<Item = &'static Spec>,
+    matches: &ArgMatches,
+    line: &mut CommandLine,
+) {
+    for spec in settings {
+        for text in texts(matches, spec.name) {
+            line.flags.add(spec.key, Written::new(text, Place::Flag(spec.flag())));
+        }
+    }
+    line.config =
+        texts(matches, CONFIG).last().map(|text| Written::new(text, Place::Flag("--config".to_owned())));
 }
 
 /// `MOUNTPOINT`, or `SOURCE MOUNTPOINT` as mount(8) says it.
@@ -149,7 +209,8 @@ fn take_down_paths<'a>(paths: impl DoubleEndedIterator<Item = &'a str>, line: &m
     }
 }
 
-fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+/// The values of an argument that has been declared for this command.
+pub(super) fn texts<'a>(matches: &'a ArgMatches, id: &str) -> impl DoubleEndedIterator<Item = &'a str> {
     matches.get_many::<String>(id).into_iter().flatten().map(String::as_str)
 }
 
@@ -188,12 +249,17 @@ fn refusal(error: &clap::Error) -> Failure {
 }
 
 const PATHS: &str = "paths";
+const PATH: &str = "path";
 const CONFIG: &str = "config";
 const VERBOSE: &str = "verbose";
 const QUIET: &str = "quiet";
 const MOUNT_OPTIONS: &str = "mount-options";
 
 const USAGE: &str = "s3xmount [mount] [OPTIONS] [SOURCE] MOUNTPOINT\n       \
+    s3xmount status [PATH]\n       \
+    s3xmount credentials [PATH] [--format FORMAT | --write-profile NAME]\n       \
+    s3xmount exec [PATH] -- COMMAND\n       \
+    s3xmount login [PATH]\n       \
     s3xmount demo [DIRECTORY] [--minimal] [--walk]";
 
 const SHORT_HELP_END: &str =
@@ -227,6 +293,10 @@ Examples:
 
   A part of a bucket under another name, read only, staying in the foreground:
     s3xmount -f --read-only --bucket photos=SampleBucketB/2024 /mnt/photos
+
+  The mount's role session for other programs:
+    eval \"$(s3xmount credentials /mnt/accountb)\"
+    s3xmount exec /mnt/accountb -- aws s3 ls s3://SampleBucketA
 
   Everything, without an AWS account:
     s3xmount demo /tmp/demo

@@ -15,16 +15,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Stop, prompt};
+use super::Stop;
 use crate::config::{Failure, LogTarget, Settings};
-use crate::daemon;
+use crate::daemon::{self, People};
 use crate::sys::{self, Fork, Pid};
 
 /// Mounts in a process of its own, and returns when the mount answers.
 ///
 /// # Errors
 /// Whatever kept it from answering.
-pub fn run(settings: Settings) -> Result<(), Stop> {
+pub fn run(settings: Settings, people: People) -> Result<(), Stop> {
     let log = settings.log_target.clone();
     let (news, teller) = io::pipe().map_err(|error| no_process(&error))?;
     match sys::fork().map_err(|error| no_process(&error))? {
@@ -34,13 +34,13 @@ pub fn run(settings: Settings) -> Result<(), Stop> {
         }
         Fork::Child => {
             drop(news);
-            std::process::exit(serve(settings, teller))
+            std::process::exit(serve(settings, people, teller))
         }
     }
 }
 
 /// The child: mounts and serves. Returns the exit code.
-fn serve(settings: Settings, teller: PipeWriter) -> i32 {
+fn serve(settings: Settings, people: People, teller: PipeWriter) -> i32 {
     let teller = Arc::new(Mutex::new(Some(teller)));
     let ready = {
         let teller = Arc::clone(&teller);
@@ -51,7 +51,7 @@ fn serve(settings: Settings, teller: PipeWriter) -> i32 {
             tell(&teller, 0, "");
         }
     };
-    match daemon::run(settings, prompt::ask_code(), ready) {
+    match daemon::run(settings, people, ready) {
         Ok(()) => 0,
         Err(failure) => {
             // After the answer there is nobody left to tell but the log.

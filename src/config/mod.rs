@@ -17,6 +17,7 @@ pub mod file;
 pub mod identity;
 pub mod merge;
 pub mod mount_point;
+pub mod mount_table;
 pub mod options;
 pub mod settle;
 pub mod similar;

@@ -3,13 +3,12 @@
 //! Asked before anything is started, so that the answer reaches the terminal as one sentence.
 //! The kernel would accept most of what is refused here, and hide files or stack mounts by it.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::Settings;
 use super::failure::{Failure, Place};
+use super::{Settings, mount_table};
 
 /// Refuses a mount point that is missing, busy, not a directory or not empty, and permissions that
 /// the machine does not give.
@@ -46,25 +45,8 @@ fn check_path(path: &Path, mounted: &[PathBuf]) -> Result<(), Failure> {
     }
 }
 
-/// The mount points of this process, from `/proc/self/mountinfo` (proc(5)); none where that cannot be read.
 fn mounted_paths() -> Vec<PathBuf> {
-    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let fields =
-        table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
-    fields.map(|field| PathBuf::from(OsString::from_vec(unescape(field)))).collect()
-}
-
-/// Undoes the octal escapes (`\040` for a space) of the kernel's tables.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..3).filter(|_| first == b'\\');
-        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { &after[3..] } else { after };
-    }
-    bytes
+    mount_table::read().into_iter().map(|row| row.path).collect()
 }
 
 /// Only root may let other users in, unless the machine's administrator lets everybody (mount.fuse3(8)).
@@ -125,7 +107,6 @@ mod tests {
     fn the_kernels_table_of_mounts_is_understood() {
         assert!(is_mounted(Path::new("/")) && is_mounted(Path::new("/proc")));
         assert!(!is_mounted(Path::new("/nothing/is/here")));
-        assert_eq!(unescape(br"/mnt/a\040b\134c\9"), br"/mnt/a b\c\9");
     }
 
     #[test]

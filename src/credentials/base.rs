@@ -57,7 +57,7 @@ pub(super) struct Base {
     pub(super) http_client: Option<SharedHttpClient>,
     /// What the sessions of a profile's roles are called if it does not say.
     pub(super) session_name: String,
-    /// The time that requests to STS are signed with.
+    /// What STS's clock shows.
     pub(super) time: ServerTime,
 }
 
@@ -156,7 +156,6 @@ impl Base {
             .region(self.region.clone().map(Region::new))
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
-            .time_source(self.time.clone())
             .timeout_config(timeouts);
         if let Some(url) = &self.sts_endpoint_url {
             sts = sts.endpoint_url(url);

@@ -303,7 +303,7 @@ impl Credentials {
             expiry: offer.grant.as_ref().and_then(|grant| grant.life).map(|life| life.expiry),
             renewals: offer.renewals,
             trouble: failure.map(ToString::to_string),
-            needs_code: failure.is_some_and(|failure| failure.cause() == role::Cause::CodeNeeded),
+            needs_code: failure.and_then(Failure::device).map(str::to_owned),
         }
     }
 }
@@ -335,8 +335,8 @@ pub struct Report {
     pub renewals: u64,
     /// Why there are no newer ones, if the last attempt failed.
     pub trouble: Option<String>,
-    /// Whether it takes somebody's code of an MFA device to renew them.
-    pub needs_code: bool,
+    /// The MFA device whose code it takes to renew them, if nobody has said it.
+    pub needs_code: Option<String>,
 }
 
 impl fmt::Debug for Credentials {

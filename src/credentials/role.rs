@@ -51,12 +51,13 @@ impl From<RoleSession> for Grant {
 /// STS as one identity sees it.
 pub(super) struct Sts {
     pub(super) client: Client,
-    /// The time it signs with, which follows what STS says.
+    /// What its clock shows.
     pub(super) time: ServerTime,
 }
 
 impl Sts {
-    /// Makes a call; if STS finds the time of its signature wrong, once more with the right one.
+    /// Makes a call; if STS finds the time of its signature wrong, once more: the client, which is new
+    /// and signed with our time, has learnt the right one from the answer.
     async fn call<T, E, F>(&self, send: impl Fn() -> F) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -70,7 +71,7 @@ impl Sts {
         // STS calls a signature of another time wrong, in the words it has for a wrong secret.
         let may_be_the_time = matches!(failure.cause(), Cause::ClockWrong | Cause::SignatureWrong);
         let date = error.raw_response().and_then(|response| response.headers().get("date"));
-        if may_be_the_time && date.is_some_and(|date| self.time.learn(date)) {
+        if may_be_the_time && date.is_some_and(|date| self.time.learn(date, 0)) {
             return send().await.map_err(|error| Failure::of(&error));
         }
         Err(failure)
@@ -214,6 +215,11 @@ impl Failure {
     /// What to expect of trying again.
     pub(super) fn outlook(&self) -> Outlook {
         self.cause.outlook()
+    }
+
+    /// The device whose code is needed, if that is what is wrong.
+    pub(super) fn device(&self) -> Option<&str> {
+        (self.cause == Cause::CodeNeeded).then_some(self.said.as_str())
     }
 }
 

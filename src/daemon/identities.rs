@@ -64,6 +64,11 @@ impl Identities {
         found.expect("credentials were obtained for every bucket")
     }
 
+    /// Those at a place among all.
+    pub(super) fn get(&self, index: usize) -> &(Identity, Arc<Credentials>) {
+        &self.0[index]
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Identity, Arc<Credentials>)> {
         self.0.iter()

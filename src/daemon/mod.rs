@@ -8,6 +8,7 @@
 //!
 //! Credentials go last, because commits that end during shutdown may need fresh ones.
 
+mod desk;
 mod identities;
 
 use std::io;
@@ -18,10 +19,12 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::desk::FrontDesk;
 use self::identities::Identities;
 use crate::budget::Budget;
 use crate::clock;
-use crate::config::{AttributeSource, BucketSettings, Failure, Settings};
+use crate::config::{AttributeSource, BucketSettings, Failure, Identity, Settings, Surroundings};
+use crate::control;
 use crate::credentials::{AskCode, Credentials};
 use crate::error::{Error, Kind};
 use crate::fs::{Defaults, Filesystem, Parts};
@@ -34,38 +37,53 @@ use crate::write::{self, Outcome, Sessions};
 
 /// Mounts as `settings` say, calls `ready` when the mount answers, and returns when it has ended.
 ///
-/// SIGINT, SIGTERM and an unmount from outside end it. `ask` is how to ask the person at the prompt
-/// for the code of an MFA device.
+/// SIGINT, SIGTERM and an unmount from outside end it.
 ///
 /// # Errors
 /// Why it could not be mounted, or how it broke down.
 pub fn run(
     settings: Settings,
-    ask: Option<AskCode>,
+    people: People,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
             Failure::new(format!("the threads of the runtime could not be started: {error}"))
         })?;
-    let outcome = runtime.block_on(mounted(&settings, ask, ready));
+    let outcome = runtime.block_on(mounted(settings, people, ready));
     // Whatever is still running has had its time; a file somebody holds open must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn mounted(settings: &Settings, ask: Option<AskCode>, ready: impl FnOnce()) -> Result<(), Failure> {
+/// How the mount meets people.
+pub struct People {
+    /// How to ask the person at the prompt for the code of an MFA device, if there is one.
+    pub ask: Option<AskCode>,
+    /// Where the mount listens for its owner.
+    pub place: control::Place,
+}
+
+impl People {
+    /// Those of a mount that this user begins.
+    pub fn of(settings: &Settings, ask: Option<AskCode>, around: &Surroundings) -> Self {
+        Self { ask, place: control::Place::new(&settings.mount_point, around.uid, around) }
+    }
+}
+
+async fn mounted(settings: Settings, people: People, ready: impl FnOnce()) -> Result<(), Failure> {
     // Before anything is begun, so that an early Ctrl-C meets a handler.
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
-    let refreshing = Tasks::new(Handle::current());
-    let tasks = Tasks::new(Handle::current());
-    let building = build(settings, ask, &refreshing, &tasks);
+    let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
+    let building = build(&settings, people.ask, &refreshing, &tasks);
     let Built { filesystem, identities, regions } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
-    let mut mount = mount(settings, &filesystem)?;
+    let mut mount = mount(&settings, &filesystem)?;
     tracing::info!(mount_point = %settings.mount_point.display(), "mounted");
+    let desk = FrontDesk { settings, identities, regions, since: clock::now() };
+    listen(people.place, desk, &listening);
     ready();
     let ended = tokio::select! {
         ended = mount.ended() => ended,
@@ -74,10 +92,45 @@ async fn mounted(settings: &Settings, ask: Option<AskCode>, ready: impl FnOnce()
             mount.unmount()
         }
     };
+    // First, so that the next mount at this place finds it free.
+    listening.stop(Duration::from_secs(1)).await;
     take_down(&filesystem, &tasks, &refreshing).await;
     ended.map_err(|error| Failure::new(format!("the mount ended badly: {error}")))?;
     tracing::info!("unmounted");
     Ok(())
+}
+
+/// Opens the front desk. A mount without one works, so why there is none is only logged.
+fn listen(place: control::Place, desk: FrontDesk, listening: &Tasks) {
+    match control::Server::bind(place) {
+        Ok(server) => {
+            let serving = server.serve(Arc::new(desk), listening.clone());
+            drop(listening.spawn_until_stopped("desk", serving));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "nobody can ask this mount how it is, for its socket cannot be opened");
+        }
+    }
+}
+
+/// Makes a role session that serves no mount.
+///
+/// # Errors
+/// Why there is none.
+pub fn new_session(identity: &Identity, ask: Option<AskCode>) -> Result<control::Session, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(format!("the runtime could not be started: {error}"))
+    })?;
+    runtime.block_on(async {
+        let tasks = Tasks::new(Handle::current());
+        let bounds = identities::bounds_of_no_mount(identity);
+        let options = identities::options(identity, bounds, ask, s3::connections());
+        let credentials = Credentials::start(options, &tasks).await?;
+        let keys = credentials.keys().await?;
+        let region = identity.region.clone().or_else(|| credentials.region());
+        tasks.stop(Duration::from_secs(1)).await;
+        Ok(desk::session(&credentials, &keys, region))
+    })
 }
 
 async fn take_down(filesystem: &Filesystem, tasks: &Tasks, refreshing: &Tasks) {

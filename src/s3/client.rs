@@ -77,7 +77,6 @@ fn config(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::config::Builder {
         .region(Region::new(region.to_owned()))
         .credentials_provider(endpoint.credentials.clone())
         .identity_cache(IdentityCache::no_cache())
-        .time_source(healing.time())
         .interceptor(healing.clone())
         .retry_classifier(healing)
         .retry_config(retries())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   401, 403, or a bare 400 ┬─ the session has ended ────► the owner renews it ──────────┐
-//!                           ├─ the time is wrong ────────► S3's time is signed with ─────┼─► one more attempt
+//!                           ├─ the time is wrong ────────► the SDK signs with S3's time ─┼─► one more attempt
 //!                           └─ what used to work is ─────► the owner may suspect that ───┘
 //!                              denied                      the session was revoked
 //! ```
@@ -56,11 +56,6 @@ impl Healing {
         Self { owner, time: ServerTime::default(), allowed: Arc::default() }
     }
 
-    /// The time to sign with.
-    pub(super) fn time(&self) -> ServerTime {
-        self.time.clone()
-    }
-
     fn record_success(&self, bag: &ConfigBag) {
         let Some(operation) = bag.load::<Metadata>() else { return };
         if !self.allowed.read().contains(operation.name()) {
@@ -71,8 +66,10 @@ impl Healing {
     /// Does what can be done about a complaint; whether that is worth another attempt.
     fn answer(&self, complaint: Complaint, response: &HttpResponse, bag: &ConfigBag) -> bool {
         let Some(SignedWith(access_key_id)) = bag.load::<SignedWith>() else { return false };
-        // First the time: a HEAD that was signed at a wrong one is denied without a word.
-        if response.headers().get("date").is_some_and(|date| self.time.learn(date)) {
+        let signed_ahead = bag.load::<SignedAhead>().map_or(0, |signed| signed.0);
+        // First the time: a HEAD that was signed at a wrong one is denied without a word. The SDK has
+        // learnt the right one from this answer.
+        if response.headers().get("date").is_some_and(|date| self.time.learn(date, signed_ahead)) {
             return true;
         }
         match complaint {
@@ -101,6 +98,14 @@ impl Storable for SignedWith {
     type Storer = StoreReplace<Self>;
 }
 
+/// How many seconds S3's clock was taken to be ahead when an attempt was signed.
+#[derive(Debug)]
+struct SignedAhead(i64);
+
+impl Storable for SignedAhead {
+    type Storer = StoreReplace<Self>;
+}
+
 /// A denial of this request has made its credentials suspect.
 #[derive(Debug)]
 struct Suspected;
@@ -112,6 +117,16 @@ impl Storable for Suspected {
 impl Intercept for Healing {
     fn name(&self) -> &'static str {
         "heal refused credentials"
+    }
+
+    fn read_before_signing(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(SignedAhead(self.time.ahead_seconds()));
+        Ok(())
     }
 
     fn read_before_transmit(

@@ -98,7 +98,33 @@ impl World {
 
     /// A mount with other options.
     pub(crate) async fn mount_with(&self, options: Options) -> Mount {
-        Mount::new(self, &options).await
+        self.mount_as(self.alice(&options), options).await.unwrap()
+    }
+
+    /// A mount by somebody else, or by alice in another way.
+    pub(crate) async fn mount_as(&self, who: credentials::Options, options: Options) -> Result<Mount> {
+        Mount::new(self, who, &options).await
+    }
+
+    /// Alice, who assumes the role.
+    pub(crate) fn alice(&self, options: &Options) -> credentials::Options {
+        let alice = demo::alice();
+        let keys = Keys::new(alice.id, alice.secret, None, None, "test");
+        let role = RoleOptions { duration: options.duration, ..RoleOptions::new(demo::role_arn(), "test") };
+        credentials::Options {
+            base: BaseSource::Given(SharedCredentialsProvider::new(keys)),
+            region: Some(demo::REGION.to_owned()),
+            sts_endpoint_url: Some(self.url()),
+            roles: vec![role],
+            bounds: Bounds::default(),
+            codes: CodeSource::default(),
+            session_name: "test".to_owned(),
+            http_client: Some(s3::connections()),
+            wait: false,
+            suspect_denials: options.suspect_denials,
+            wait_max: Duration::from_secs(30),
+            clock: options.clock.clone(),
+        }
     }
 
     /// Somebody else puts an object into a bucket.
@@ -178,14 +204,23 @@ pub(crate) const OWNER: (u32, u32) = (1000, 100);
 pub(crate) struct Mount {
     filesystem: Arc<Filesystem>,
     sessions: Arc<Sessions>,
+    credentials: Arc<Credentials>,
     /// Outlives the sessions that stage in it.
     _staging: TempDir,
 }
 
 impl Mount {
-    async fn new(world: &World, options: &Options) -> Self {
+    async fn new(world: &World, who: credentials::Options, options: &Options) -> Result<Self> {
         let tasks = Tasks::new(Handle::current());
-        let endpoint = endpoint(world, options, &tasks).await;
+        let connections = who.http_client.clone();
+        let credentials = Credentials::start(who, &tasks).await?;
+        let endpoint = Endpoint {
+            credentials: credentials.provider(),
+            owner: Arc::clone(&credentials) as _,
+            http: connections,
+            url: Some(world.url()),
+            force_path_style: true,
+        };
         let mut buckets = Vec::new();
         for (directory, name) in DIRECTORIES.iter().zip(demo::BUCKETS) {
             let gateway = s3::Options {
@@ -221,7 +256,12 @@ impl Mount {
             budget,
             tasks,
         });
-        Self { filesystem, sessions, _staging: staging }
+        Ok(Self { filesystem, sessions, credentials, _staging: staging })
+    }
+
+    /// What it signs with.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// The filesystem itself, for what the methods here do not say.
@@ -482,36 +522,6 @@ impl OpenFile<'_> {
         let flushed = self.flush().await;
         let released = self.mount.filesystem.release(self.handle).await;
         flushed.and(released)
-    }
-}
-
-/// How to reach S3: as the role, which alice assumes.
-async fn endpoint(world: &World, options: &Options, tasks: &Tasks) -> Endpoint {
-    let alice = demo::alice();
-    let keys = Keys::new(alice.id, alice.secret, None, None, "test");
-    let connections = s3::connections();
-    let role = RoleOptions { duration: options.duration, ..RoleOptions::new(demo::role_arn(), "test") };
-    let credentials = credentials::Options {
-        base: BaseSource::Given(SharedCredentialsProvider::new(keys)),
-        region: Some(demo::REGION.to_owned()),
-        sts_endpoint_url: Some(world.url()),
-        roles: vec![role],
-        bounds: Bounds::default(),
-        codes: CodeSource::default(),
-        session_name: "test".to_owned(),
-        http_client: Some(connections.clone()),
-        wait: false,
-        suspect_denials: options.suspect_denials,
-        wait_max: Duration::from_secs(30),
-        clock: options.clock.clone(),
-    };
-    let credentials = Credentials::start(credentials, tasks).await.unwrap();
-    Endpoint {
-        credentials: credentials.provider(),
-        owner: credentials,
-        http: Some(connections),
-        url: Some(world.url()),
-        force_path_style: true,
     }
 }
 

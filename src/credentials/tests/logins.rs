@@ -61,11 +61,12 @@ async fn a_command_is_asked_for_every_session() {
 async fn a_session_that_cannot_be_renewed_serves_to_its_end_and_a_login_brings_the_next() {
     let setting = demanding(900, typed(&["111111", "never used"]));
     let credentials = setting.started().await;
-    assert!(!credentials.report().needs_code);
+    assert_eq!(credentials.report().needs_code, None);
     let slowest = sign_throughout(&setting, &credentials, Duration::from_secs(898)).await;
     assert_eq!((slowest, key_id(&credentials).await.as_str()), (Duration::ZERO, "ASIA1"));
     let report = credentials.report();
-    assert!(report.needs_code && report.trouble.unwrap().contains("s3xmount login"));
+    assert_eq!(report.needs_code.as_deref(), Some(DEVICE));
+    assert!(report.trouble.unwrap().contains("s3xmount login"));
     assert_eq!(setting.sts.call_count(), 1, "without a code there is nothing to ask STS");
 
     sleep(Duration::from_secs(3)).await;
@@ -76,7 +77,7 @@ async fn a_session_that_cannot_be_renewed_serves_to_its_end_and_a_login_brings_t
     assert!(until.unwrap() > setting.time.now());
     assert_eq!(key_id(&credentials).await, "ASIA2");
     assert_eq!(codes_sent(&setting), [code("111111"), code("333333")]);
-    assert!(!credentials.report().needs_code);
+    assert_eq!(credentials.report().needs_code, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,236 @@
+//! `s3xmount status`: how running mounts are, for people or for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::SystemTime;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{Stop, args, complain, desk};
+use crate::clock;
+use crate::config::{Failure, Surroundings, Written};
+use crate::control::{self, BucketStatus, IdentityStatus, Status};
+
+/// What was asked for.
+#[derive(Debug)]
+pub struct StatusArgs {
+    path: Option<Written>,
+    json: bool,
+}
+
+impl StatusArgs {
+    /// Takes down what clap has split.
+    pub(super) fn of(matches: &ArgMatches) -> Self {
+        Self { path: args::written_path(matches), json: matches.get_flag(JSON) }
+    }
+}
+
+/// The command and its flags.
+pub fn command() -> Command {
+    Command::new("status")
+        .about("Says what is mounted, with whose right, until when, and what is wrong")
+        .override_usage("s3xmount status [PATH] [--json]")
+        .args([
+            args::path("A path in a running mount [default: all running mounts of this user; for root, of all users]"),
+            Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help(
+                "Prints one JSON object for a path, and without one a list of them",
+            ),
+        ])
+}
+
+/// Prints the status of the mount, or of all.
+///
+/// # Errors
+/// When a mount does not answer, after those that do have been told.
+pub fn run(asked: &StatusArgs) -> Result<(), Stop> {
+    let around = Surroundings::look();
+    if asked.path.is_some() {
+        let found = desk::mount(asked.path.as_ref(), &around).map_err(Stop::Refused)?;
+        let status = desk::status(&found)?;
+        return print(&if asked.json { json(&status) } else { text(&status, clock::now()) });
+    }
+    let answers = control::running(&around).iter().map(desk::status).collect::<Vec<_>>();
+    let (statuses, mut silent): (Vec<Status>, Vec<Stop>) = sort(answers);
+    let texts = statuses.iter().map(|status| text(status, clock::now())).collect::<Vec<_>>();
+    print(&match (asked.json, statuses.is_empty() && silent.is_empty()) {
+        (true, _) => json(&statuses),
+        (false, true) => "No mount is running.\n".to_owned(),
+        (false, false) => texts.join("\n"),
+    })?;
+    let last = silent.pop();
+    silent.iter().for_each(complain);
+    last.map_or(Ok(()), Err)
+}
+
+fn sort<T, E>(results: Vec<Result<T, E>>) -> (Vec<T>, Vec<E>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(one) => good.push(one),
+            Err(one) => bad.push(one),
+        }
+    }
+    (good, bad)
+}
+
+fn print(text: &str) -> Result<(), Stop> {
+    let printed = io::stdout().lock().write_all(text.as_bytes());
+    printed.map_err(|error| Stop::Failed(Failure::new(format!("the status cannot be printed: {error}"))))
+}
+
+fn json(status: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(status).expect("texts and numbers, into memory") + "\n"
+}
+
+/// A status as people read it.
+fn text(status: &Status, now: SystemTime) -> String {
+    let Status { mount_point, pid, version, since, .. } = status;
+    let mut text = format!("{mount_point}\n");
+    line(&mut text, 1, &format!("process {pid}, s3xmount {version}, mounted {}", desk::moment(since, now)));
+    let width = status.buckets.iter().map(|bucket| source(bucket).chars().count()).max().unwrap_or(0);
+    for bucket in &status.buckets {
+        let rights = if bucket.read_only { "read-only" } else { "read and write" };
+        let session = match status.identities.len() {
+            0 | 1 => String::new(),
+            _ => format!(", session {}", bucket.identity + 1),
+        };
+        line(&mut text, 1, &format!("{:width$}  {}, {rights}{session}", source(bucket), bucket.region));
+    }
+    for (at, identity) in status.identities.iter().enumerate() {
+        line(&mut text, 1, &format!("session {}: {}", at + 1, who(identity)));
+        for words in life(identity, mount_point, now) {
+            line(&mut text, 2, &words);
+        }
+    }
+    text
+}
+
+/// What is written by a server goes to the terminal without the control characters it may hold.
+fn line(text: &mut String, depth: usize, words: &str) {
+    let printable: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    writeln!(text, "{:indent$}{printable}", "", indent = 2 * depth).expect("a string takes everything");
+}
+
+/// The bucket, and its directory where that has another name.
+fn source(bucket: &BucketStatus) -> String {
+    let BucketStatus { directory, bucket, prefix, .. } = bucket;
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    match directory == bucket && prefix.is_empty() {
+        true => bucket.clone(),
+        false => format!("{directory} = {bucket}{slash}{prefix}"),
+    }
+}
+
+fn who(identity: &IdentityStatus) -> &str {
+    let last = identity.roles.last().map_or("the base identity", String::as_str);
+    identity.caller.as_deref().unwrap_or(last)
+}
+
+/// How a session came to be, until when it lasts, and what there is to do about it.
+fn life(identity: &IdentityStatus, mount_point: &str, now: SystemTime) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !identity.roles.is_empty() {
+        lines.push(format!("through {}", identity.roles.join(", then ")));
+    }
+    let end = identity.expires.as_deref().map(|end| (end, control::read(end).is_some_and(|end| end <= now)));
+    let end = match end {
+        None => "does not end".to_owned(),
+        Some((end, true)) => format!("ended {}", desk::moment(end, now)),
+        Some((end, false)) => format!("lasts until {}", desk::moment(end, now)),
+    };
+    lines.push(match identity.renewals {
+        0 => end,
+        1 => format!("{end}, renewed once"),
+        renewals => format!("{end}, renewed {renewals} times"),
+    });
+    lines.extend(identity.trouble.as_ref().map(|trouble| format!("trouble: {trouble}")));
+    lines.extend(
+        identity
+            .needs_code
+            .as_ref()
+            .map(|device| format!("waits for an MFA code of {device}: s3xmount login {mount_point}")),
+    );
+    lines
+}
+
+const JSON: &str = "json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        let bucket = |directory: &str, prefix: &str, read_only, identity| BucketStatus {
+            directory: directory.to_owned(),
+            bucket: "SampleBucketA".to_owned(),
+            prefix: prefix.to_owned(),
+            region: "us-east-1".to_owned(),
+            read_only,
+            identity,
+        };
+        Status {
+            mount_point: "/mnt/b".to_owned(),
+            pid: 42,
+            version: "0.1.0".to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            buckets: vec![bucket("SampleBucketA", "", false, 0), bucket("photos", "2024/", true, 1)],
+            identities: vec![
+                IdentityStatus {
+                    caller: Some("arn:aws:sts::111122223333:assumed-role/x/y".to_owned()),
+                    roles: vec!["arn:one".to_owned(), "arn:two".to_owned()],
+                    expires: Some("2026-01-01T04:00:00Z".to_owned()),
+                    renewals: 2,
+                    trouble: None,
+                    needs_code: None,
+                },
+                IdentityStatus {
+                    caller: None,
+                    roles: vec!["arn:three".to_owned()],
+                    expires: Some("2026-01-01T00:30:00Z".to_owned()),
+                    renewals: 1,
+                    trouble: Some("STS says\x1b[31m no".to_owned()),
+                    needs_code: Some("arn:mfa".to_owned()),
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_status_says_what_whose_until_when_and_what_to_do() {
+        let now = clock::from_unix(1_767_225_600 + 3600, 0);
+        let expected = "\
+/mnt/b
+  process 42, s3xmount 0.1.0, mounted 2026-01-01 00:00:00 UTC (60 min ago)
+  SampleBucketA                 us-east-1, read and write, session 1
+  photos = SampleBucketA/2024/  us-east-1, read-only, session 2
+  session 1: arn:aws:sts::111122223333:assumed-role/x/y
+    through arn:one, then arn:two
+    lasts until 2026-01-01 04:00:00 UTC (in 3 h), renewed 2 times
+  session 2: arn:three
+    through arn:three
+    ended 2026-01-01 00:30:00 UTC (30 min ago), renewed once
+    trouble: STS says [31m no
+    waits for an MFA code of arn:mfa: s3xmount login /mnt/b
+";
+        assert_eq!(text(&status(), now), expected);
+    }
+
+    #[test]
+    fn a_base_identity_has_no_end_and_needs_no_number() {
+        let mut status = status();
+        status.buckets.truncate(1);
+        status.identities.truncate(1);
+        status.identities[0] = IdentityStatus {
+            caller: None,
+            roles: Vec::new(),
+            expires: None,
+            renewals: 0,
+            trouble: None,
+            needs_code: None,
+        };
+        let text = text(&status, clock::from_unix(1_767_225_600, 0));
+        assert!(text.ends_with(
+            "  SampleBucketA  us-east-1, read and write\n  session 1: the base identity\n    does not end\n"
+        ));
+    }
+}

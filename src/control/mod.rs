@@ -1,0 +1,182 @@
+//! The front desk of a running mount: one Unix socket, where its owner asks and is answered.
+//!
+//! ```text
+//!  s3xmount status ──────┐                                  ┌── server ── Desk: the mount's own
+//!  s3xmount credentials ─┼─ find ─ place ─ client ─socket───┤             answers
+//!  s3xmount login ───────┘                                  └── peer's user is checked
+//! ```
+//!
+//! [`find`](find()) tells from the kernel's table of mounts, without looking into any, which mount a path
+//! lies in; [`place`] where the socket of a mount point is, which follows from the mount point alone;
+//! [`client`] asks and [`server`] has the question answered by a [`Desk`].
+//!
+//! A conversation is one line of JSON each way. The messages below are separate from the types that
+//! work inside, so these may change while older and newer versions of this program understand each
+//! other: unknown fields are ignored, and an unknown question is refused in words.
+//!
+//! # Invariants
+//!
+//! - Only the mount's owner and root are answered. The socket lies in a directory that nobody else may
+//!   enter, and the kernel says who is on the other end, in both directions.
+//! - Secrets are in [`Session`] and [`Request::Login`] alone, as [`Secret`]; in [`Status`] there is none.
+
+pub mod client;
+mod find;
+pub mod place;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use serde::{Deserialize, Serialize};
+
+pub use self::client::ask;
+pub use self::find::{Found, find, running};
+pub use self::place::Place;
+pub use self::server::Server;
+
+use crate::clock;
+use crate::secret::Secret;
+
+/// A question to a running mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How are things?
+    Status,
+    /// What are requests for the bucket below this directory signed with? Without one: those for any.
+    Session {
+        /// The bucket's directory below the mount point.
+        directory: Option<String>,
+    },
+    /// Begin a new role session with this code.
+    Login {
+        /// What the MFA device shows.
+        code: Secret,
+        /// The directory of a bucket whose session is meant. Without one: the session that waits for a code.
+        directory: Option<String>,
+    },
+}
+
+/// What a running mount says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// How things are.
+    Status(Status),
+    /// What requests are signed with.
+    Session(Session),
+    /// The code was taken.
+    LoggedIn {
+        /// The role that was assumed.
+        role: String,
+        /// When its session ends.
+        until: Option<String>,
+    },
+    /// No, and why.
+    Refused {
+        /// One sentence: what is wrong.
+        message: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+}
+
+/// What requests are signed with. All times here are as [`written`] writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The public part of the key.
+    pub access_key_id: String,
+    /// The secret part.
+    pub secret_access_key: Secret,
+    /// What role sessions carry beside the key, and users do not.
+    pub session_token: Option<Secret>,
+    /// When it ends, if it does.
+    pub expiration: Option<String>,
+    /// Who one is with it, if that is known.
+    pub arn: Option<String>,
+    /// The region that the mount was told, or found.
+    pub region: Option<String>,
+}
+
+/// How things are in a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it is mounted.
+    pub mount_point: String,
+    /// Its process.
+    pub pid: u32,
+    /// The version of this program that runs there.
+    pub version: String,
+    /// When it was mounted.
+    pub since: String,
+    /// What it shows.
+    pub buckets: Vec<BucketStatus>,
+    /// Who it acts as: one for each chain of roles.
+    pub identities: Vec<IdentityStatus>,
+}
+
+/// A bucket as it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketStatus {
+    /// Its directory below the mount point.
+    pub directory: String,
+    /// Its name.
+    pub bucket: String,
+    /// What of it is shown; empty for all.
+    pub prefix: String,
+    /// Where it lies.
+    pub region: String,
+    /// Nothing may be changed in it.
+    pub read_only: bool,
+    /// Which of [`Status::identities`] acts in it, counted from 0.
+    pub identity: usize,
+}
+
+/// Somebody the mount acts as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityStatus {
+    /// The ARN of the user or of the role's session, if it is known.
+    pub caller: Option<String>,
+    /// The roles that are assumed, one with the session of the other; none for the base identity itself.
+    pub roles: Vec<String>,
+    /// When the present session ends, if it does.
+    pub expires: Option<String>,
+    /// How often it has been renewed.
+    pub renewals: u64,
+    /// Why the last attempt to renew it failed, if it did.
+    pub trouble: Option<String>,
+    /// The MFA device whose code is waited for, if one is.
+    pub needs_code: Option<String>,
+}
+
+/// Whoever knows the answers.
+pub trait Desk: Send + Sync {
+    /// Answers. What takes longer than [`ANSWER_TIME_MAX`] is given up and refused.
+    fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
+}
+
+/// Writes a time as messages have it: RFC 3339, in UTC, whole seconds, such as `2026-01-31T08:00:00Z`.
+pub fn written(time: SystemTime) -> String {
+    clock::rfc_3339(time)
+}
+
+/// Understands a time that [`written`] wrote.
+pub fn read(time: &str) -> Option<SystemTime> {
+    let time = DateTime::from_str(time, Format::DateTime).ok()?;
+    Some(clock::from_unix(time.secs(), 0))
+}
+
+/// The longest that an answer may take: credentials are waited for no longer than this.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(70);
+
+/// A request holds a code and some names.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Ten thousand buckets, and more words about each than there are.
+const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,141 @@
+//! What a running mount answers to its owner.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials as Keys;
+
+use super::identities::Identities;
+use crate::config::{Identity, Settings};
+use crate::control::{self, Answer, BucketStatus, Desk, IdentityStatus, Request, Session, Status};
+use crate::credentials::Credentials;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// The desk of one mount.
+pub(super) struct FrontDesk {
+    pub(super) settings: Settings,
+    pub(super) identities: Identities,
+    /// Of each bucket.
+    pub(super) regions: Vec<String>,
+    pub(super) since: SystemTime,
+}
+
+impl Desk for FrontDesk {
+    fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
+        Box::pin(async move {
+            let answer = match request {
+                Request::Status => Ok(Answer::Status(self.status())),
+                Request::Session { directory } => self.session(directory.as_deref()).await,
+                Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
+            };
+            answer.unwrap_or_else(|refused| refused)
+        })
+    }
+}
+
+impl FrontDesk {
+    fn status(&self) -> Status {
+        let buckets = self.settings.buckets.iter().zip(&self.regions).map(|(bucket, region)| BucketStatus {
+            directory: bucket.directory.to_string(),
+            bucket: bucket.name.to_string(),
+            prefix: bucket.prefix.to_string(),
+            region: region.clone(),
+            read_only: bucket.read_only || self.settings.read_only,
+            identity: self.identities.index_of(bucket),
+        });
+        Status {
+            mount_point: self.settings.mount_point.display().to_string(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: control::written(self.since),
+            buckets: buckets.collect(),
+            identities: self.identities.iter().map(identity_status).collect(),
+        }
+    }
+
+    async fn session(&self, directory: Option<&str>) -> Result<Answer, Answer> {
+        let (_, credentials) = self.identity(directory)?;
+        let keys = credentials.keys().await.map_err(|error| refused(&error))?;
+        let region = match directory {
+            Some(directory) => self.region_of(directory),
+            None => self.regions.first().cloned(),
+        };
+        Ok(Answer::Session(session(credentials, &keys, region)))
+    }
+
+    async fn login(&self, code: &Secret, directory: Option<&str>) -> Result<Answer, Answer> {
+        let waiting = || self.identities.iter().find(|(_, credentials)| credentials.report().needs_code.is_some());
+        let (_, credentials) = match directory {
+            None => waiting().map_or_else(|| self.identity(None), Ok)?,
+            Some(_) => self.identity(directory)?,
+        };
+        let until = credentials.login(code.expose().to_owned()).await.map_err(|error| refused(&error))?;
+        let role = credentials.caller().map(|caller| caller.arn).unwrap_or_default();
+        Ok(Answer::LoggedIn { role, until: until.map(control::written) })
+    }
+
+    /// The identity that is meant: of the bucket below a directory, or the only one.
+    fn identity(&self, directory: Option<&str>) -> Result<&(Identity, Arc<Credentials>), Answer> {
+        let buckets = &self.settings.buckets;
+        if let Some(name) = directory {
+            let bucket = buckets.iter().find(|bucket| bucket.directory.as_str() == name);
+            let bucket = bucket.ok_or_else(|| Answer::Refused {
+                message: format!("there is no bucket at {name}"),
+                hint: Some(format!("there are {}", self.directories())),
+            })?;
+            return Ok(self.identities.get(self.identities.index_of(bucket)));
+        }
+        if self.identities.iter().count() > 1 {
+            return Err(Answer::Refused {
+                message: "the buckets of this mount have different roles".to_owned(),
+                hint: Some(format!("name one of the directories below the mount point: {}", self.directories())),
+            });
+        }
+        Ok(self.identities.get(0))
+    }
+
+    fn directories(&self) -> String {
+        self.settings.buckets.iter().map(|bucket| bucket.directory.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn region_of(&self, directory: &str) -> Option<String> {
+        let at = self.settings.buckets.iter().position(|bucket| bucket.directory.as_str() == directory);
+        at.map(|at| self.regions[at].clone())
+    }
+}
+
+fn identity_status((identity, credentials): &(Identity, Arc<Credentials>)) -> IdentityStatus {
+    let report = credentials.report();
+    IdentityStatus {
+        caller: report.caller.map(|caller| caller.arn),
+        roles: identity.roles.iter().map(ToString::to_string).collect(),
+        expires: report.expiry.map(control::written),
+        renewals: report.renewals,
+        trouble: report.trouble,
+        needs_code: report.needs_code,
+    }
+}
+
+/// Keys in the form in which they leave the process.
+pub(super) fn session(credentials: &Credentials, keys: &Keys, region: Option<String>) -> Session {
+    let secret = |text: &str| Secret::from(text.to_owned());
+    Session {
+        access_key_id: keys.access_key_id().to_owned(),
+        secret_access_key: secret(keys.secret_access_key()),
+        session_token: keys.session_token().map(secret),
+        expiration: keys.expiry().map(control::written),
+        arn: credentials.caller().map(|caller| caller.arn),
+        region,
+    }
+}
+
+fn refused(error: &Error) -> Answer {
+    let text = error.to_string();
+    match text.split_once("; hint: ") {
+        Some((message, hint)) => Answer::Refused { message: message.to_owned(), hint: Some(hint.to_owned()) },
+        None => Answer::Refused { message: text, hint: None },
+    }
+}
