@@ -137,7 +137,7 @@ async fn a_chain_of_two_roles_carries_on_what_is_transitive() {
 }
 
 /// The policy that a mount of this bucket makes for its session.
-fn narrowed_to(bucket: &str, is_read_only: bool) -> SessionPolicy {
+fn narrowed_to(bucket: &str, is_read_only: bool) -> String {
     let written = |text: &str| Written::new(text, Place::Argument("test"));
     let mut line = CommandLine {
         mount_point: Some(written("/mnt/x")),
@@ -146,7 +146,7 @@ fn narrowed_to(bucket: &str, is_read_only: bool) -> SessionPolicy {
     };
     line.flags.add(Key::Bucket, written(bucket));
     let settings = config::load(&line, &Surroundings::default()).unwrap();
-    SessionPolicy::Preferred(policy::session(&settings.buckets, is_read_only, "aws").unwrap())
+    policy::session(&settings.buckets, is_read_only, "aws").unwrap()
 }
 
 /// What is refused here, S3 refuses: the mount itself would do all of it.
@@ -157,7 +157,7 @@ async fn a_narrowed_session_can_do_what_the_mount_does_and_nothing_beside() {
     let [a, _] = demo::BUCKETS;
     let narrowed = async |bucket: &str, is_read_only| {
         let mut who = world.alice(&Options::default());
-        who.bounds.policy = narrowed_to(bucket, is_read_only);
+        who.bounds.policy = SessionPolicy::Demanded(narrowed_to(bucket, is_read_only));
         world.mount_as(who, Options::default()).await.unwrap()
     };
     let all = narrowed(a, false).await;
@@ -174,12 +174,12 @@ async fn a_narrowed_session_can_do_what_the_mount_does_and_nothing_beside() {
     assert_eq!(failure(reading.remove("a/welcome.txt").await), Kind::Denied, "a removal");
 
     let mut who = world.alice(&Options::default());
-    who.bounds.policy = narrowed_to(&format!("{a}/reports"), false);
+    who.bounds.policy = SessionPolicy::Demanded(narrowed_to(&format!("{a}/reports"), false));
     let below = world.mount_as(who, Options { prefix: "reports", ..Options::default() }).await.unwrap();
     below.write_file("a/new", b"new").await.unwrap();
     assert_eq!(below.list("a/2024").await.unwrap(), ["kept", "summary.csv"]);
     let mut who = world.alice(&Options::default());
-    who.bounds.policy = narrowed_to(&format!("{a}/reports"), false);
+    who.bounds.policy = SessionPolicy::Demanded(narrowed_to(&format!("{a}/reports"), false));
     let above = world.mount_as(who, Options::default()).await.unwrap();
     assert_eq!(failure(above.list("a").await), Kind::Denied, "above the prefix");
     assert_eq!(failure(above.write_file("a/new", b"new").await), Kind::Denied, "beside the prefix");
@@ -190,7 +190,7 @@ async fn a_session_policy_that_does_not_fit_is_left_out_and_the_mount_works() {
     let world = World::new();
     world.set_packed_bytes_max(10);
     let mut who = world.alice(&Options::default());
-    who.bounds.policy = narrowed_to(demo::BUCKETS[0], false);
+    who.bounds.policy = SessionPolicy::Preferred(narrowed_to(demo::BUCKETS[0], false));
     let mount = world.mount_as(who, Options::default()).await.unwrap();
     mount.write_file("b/new", b"not narrowed").await.unwrap();
 }

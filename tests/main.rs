@@ -7,6 +7,7 @@ mod cli;
 mod failures;
 mod foreign;
 mod foreign_changes;
+mod front_desk;
 mod local_changes;
 mod mount;
 mod process;

@@ -160,7 +160,6 @@ pub(super) struct Suspicion {
 impl Suspicion {
     /// Whether one may be raised at `now`; if so, it is taken for wrong until it turns out right.
     pub(super) fn may_be_raised(&mut self, now: Instant) -> bool {
-        eprintln!("raise? {self:?}");
         let pause = doubled(GOOD_AGE, self.wrong, minutes(60));
         let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= pause);
         if is_due {
@@ -172,7 +171,6 @@ impl Suspicion {
 
     /// The last one was right. The next session will be old enough before it can be suspected.
     pub(super) fn was_right(&mut self) {
-        eprintln!("right");
         *self = Self::default();
     }
 }

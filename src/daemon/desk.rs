@@ -67,7 +67,8 @@ impl FrontDesk {
     }
 
     async fn login(&self, code: &Secret, directory: Option<&str>) -> Result<Answer, Answer> {
-        let waiting = || self.identities.iter().find(|(_, credentials)| credentials.report().needs_code.is_some());
+        let waiting =
+            || self.identities.iter().find(|(_, credentials)| credentials.report().needs_code.is_some());
         let (_, credentials) = match directory {
             None => waiting().map_or_else(|| self.identity(None), Ok)?,
             Some(_) => self.identity(directory)?,
@@ -91,7 +92,10 @@ impl FrontDesk {
         if self.identities.iter().count() > 1 {
             return Err(Answer::Refused {
                 message: "the buckets of this mount have different roles".to_owned(),
-                hint: Some(format!("name one of the directories below the mount point: {}", self.directories())),
+                hint: Some(format!(
+                    "name one of the directories below the mount point: {}",
+                    self.directories()
+                )),
             });
         }
         Ok(self.identities.get(0))

@@ -41,11 +41,7 @@ use crate::write::{self, Outcome, Sessions};
 ///
 /// # Errors
 /// Why it could not be mounted, or how it broke down.
-pub fn run(
-    settings: Settings,
-    people: People,
-    ready: impl FnOnce() + Send + 'static,
-) -> Result<(), Failure> {
+pub fn run(settings: Settings, people: People, ready: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
             Failure::new(format!("the threads of the runtime could not be started: {error}"))
@@ -118,9 +114,10 @@ fn listen(place: control::Place, desk: FrontDesk, listening: &Tasks) {
 /// # Errors
 /// Why there is none.
 pub fn new_session(identity: &Identity, ask: Option<AskCode>) -> Result<control::Session, Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::new(format!("the runtime could not be started: {error}"))
-    })?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("the runtime could not be started: {error}")))?;
     runtime.block_on(async {
         let tasks = Tasks::new(Handle::current());
         let bounds = identities::bounds_of_no_mount(identity);

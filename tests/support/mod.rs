@@ -91,6 +91,11 @@ impl World {
         Self { emulator: RunningEmulator::start(world).unwrap() }
     }
 
+    /// The emulator it runs in.
+    pub(crate) fn running(&self) -> &RunningEmulator {
+        &self.emulator
+    }
+
     /// A mount as people have it by default, but for lifetimes.
     pub(crate) async fn mount(&self) -> Mount {
         self.mount_with(Options::default()).await

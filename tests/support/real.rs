@@ -29,27 +29,45 @@ impl Home {
 
     /// Runs the command with these arguments.
     pub(crate) fn s3xmount(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// The command with these arguments, in the hands of alice.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let alice = demo::alice();
-        Command::new(env!("CARGO_BIN_EXE_s3xmount"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3xmount"));
+        command
             .args(args)
             .env_clear()
             .env("HOME", self.dir.path())
             .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
             .env("AWS_ACCESS_KEY_ID", alice.id)
             .env("AWS_SECRET_ACCESS_KEY", alice.secret)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .output()
-            .unwrap()
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    /// The log of a mount that was begun by [`mount`](Self::mount).
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path().join("log")
     }
 
     /// Mounts both buckets with this role.
     pub(crate) fn mount(&self, emulator: &RunningEmulator, role: &str) -> Output {
-        let (url, mount_point) = (emulator.endpoint_url(), self.mount_point());
-        let staging = self.dir.path().join("staging");
+        self.mount_with(emulator, &["--role-arn", role])
+    }
+
+    /// Mounts both buckets, with these flags beside those that lead to the emulator.
+    pub(crate) fn mount_with(&self, emulator: &RunningEmulator, flags: &[&str]) -> Output {
         let [one, other] = demo::BUCKETS;
-        self.s3xmount(&[
-            "--role-arn",
-            role,
+        self.mount_of(emulator, &[flags, &["--bucket", one, "--bucket", other]].concat())
+    }
+
+    /// Mounts what these flags say.
+    pub(crate) fn mount_of(&self, emulator: &RunningEmulator, flags: &[&str]) -> Output {
+        let (url, mount_point) = (emulator.endpoint_url(), self.mount_point());
+        let (staging, log) = (self.dir.path().join("staging"), self.log());
+        let common = [
             "--endpoint-url",
             &url,
             "--sts-endpoint-url",
@@ -59,12 +77,11 @@ impl Home {
             demo::REGION,
             "--staging-dir",
             staging.to_str().unwrap(),
-            "--bucket",
-            one,
-            "--bucket",
-            other,
+            "--log-file",
+            log.to_str().unwrap(),
             mount_point.to_str().unwrap(),
-        ])
+        ];
+        self.s3xmount(&[flags, &common].concat())
     }
 }
 

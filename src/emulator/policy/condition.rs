@@ -236,6 +236,8 @@ const KEYS: &[&str] = &[
     "aws:principalarn",
     "aws:securetransport",
     "aws:sourceidentity",
+    // Only requests that S3 makes to KMS for somebody carry it, and there is no KMS here.
+    "kms:viaservice",
     "s3:delimiter",
     "s3:prefix",
     "s3:resourceaccount",
