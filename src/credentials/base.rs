@@ -2,13 +2,18 @@
 //!
 //! The SDK's default chain knows environment variables, profiles, SSO, web identities, external
 //! processes, containers and instances, and none of that is ours to rewrite. But what the chain
-//! has read once it keeps: a profile file is parsed a single time in the life of a provider. So a
+//! has read once it keeps: a profile file is parsed a single time in the life of a provider. And of a
+//! profile that assumes a role it drops a part. So that is read by us (`profile.rs`), and a
 //! [`Base`] is a recipe, and every [`load`](Base::load) follows it anew. Keys that were rotated,
 //! a token file that was replaced, a login that was repeated: all are seen at the next renewal.
 
 use std::fmt;
 use std::time::Duration;
 
+use aws_config::credential_process::CredentialProcessProvider;
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -20,6 +25,7 @@ use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::profile::{self, Leaf, Way};
 use super::role::{Cause, Failure, Sts, innermost_words};
 use super::schedule::Life;
 use super::{Clock, Grant, RoleOptions};
@@ -77,19 +83,30 @@ impl Base {
     /// Finds the base identity from scratch.
     pub(super) async fn load(&mut self, clock: &Clock) -> Result<Loaded, Failure> {
         let loading = async {
+            let way = self.way().await?;
             let settings = self.settings().await;
-            (self.keys(&settings).await, settings)
+            let keys = self.keys(way.as_ref(), &settings).await.map_err(|error| self.failure_of(&error))?;
+            Ok((keys, way.map(|way| way.roles).unwrap_or_default(), settings))
         };
-        let (keys, settings) = tokio::time::timeout(LOAD_WAIT_MAX, loading).await.map_err(|_| {
-            Failure::new(Cause::BaseUnavailable)
-                .quoting(format!("nothing after {} s", LOAD_WAIT_MAX.as_secs()))
-        })?;
-        let grant = grant(keys.map_err(|error| self.failure_of(&error))?, clock)?;
+        let (keys, roles, settings) =
+            tokio::time::timeout(LOAD_WAIT_MAX, loading).await.map_err(|_| {
+                Failure::new(Cause::BaseUnavailable)
+                    .quoting(format!("nothing after {} s", LOAD_WAIT_MAX.as_secs()))
+            })??;
+        let grant = grant(keys, clock)?;
         let region = settings.region().map(ToString::to_string);
         // Where nothing names a region, finding that out again would cost an instance's metadata
         // service several timeouts at every renewal.
         self.region.get_or_insert_with(|| region.clone().unwrap_or_else(|| REGION_WITHOUT_ANY.to_owned()));
-        Ok(Loaded { grant, roles: Vec::new(), region, sts: self.sts(&settings), time: self.time.clone() })
+        Ok(Loaded { grant, roles, region, sts: self.sts(&settings), time: self.time.clone() })
+    }
+
+    /// The way of a profile that we walk ourselves.
+    async fn way(&self) -> Result<Option<Way>, Failure> {
+        match &self.source {
+            BaseSource::Chain { profile } => profile::way(profile.as_deref(), &self.session_name).await,
+            BaseSource::Given(_) => Ok(None),
+        }
     }
 
     async fn settings(&self) -> SdkConfig {
@@ -109,27 +126,41 @@ impl Base {
         .await
     }
 
-    async fn keys(&self, settings: &SdkConfig) -> Result<Keys, CredentialsError> {
-        match (&self.source, settings.credentials_provider()) {
-            // The default chain asks the environment first, even when a profile is named.
-            (BaseSource::Chain { profile: Some(profile) }, _) => {
-                self.profile_provider(profile, settings).provide_credentials().await
+    async fn keys(&self, way: Option<&Way>, settings: &SdkConfig) -> Result<Keys, CredentialsError> {
+        let config = || self.provider_config(settings);
+        match (way.map(|way| &way.leaf), settings.credentials_provider()) {
+            (Some(Leaf::Keys(keys)), _) => Ok(keys.clone()),
+            (Some(Leaf::Profile(name)), _) => {
+                let provider = ProfileFileCredentialsProvider::builder().configure(&config());
+                provider.profile_name(name).build().provide_credentials().await
             }
-            (_, Some(provider)) => provider.provide_credentials().await,
-            (_, None) => Err(CredentialsError::not_loaded_no_source()),
+            (Some(Leaf::Process(command)), _) => {
+                CredentialProcessProvider::new(command.clone()).provide_credentials().await
+            }
+            (Some(Leaf::Environment), _) => {
+                EnvironmentVariableCredentialsProvider::new().provide_credentials().await
+            }
+            (Some(Leaf::Container), _) => {
+                EcsCredentialsProvider::builder().configure(&config()).build().provide_credentials().await
+            }
+            (Some(Leaf::Instance), _) => {
+                ImdsCredentialsProvider::builder().configure(&config()).build().provide_credentials().await
+            }
+            (None, Some(provider)) => provider.provide_credentials().await,
+            (None, None) => Err(CredentialsError::not_loaded_no_source()),
         }
     }
 
-    fn profile_provider(&self, profile: &str, settings: &SdkConfig) -> ProfileFileCredentialsProvider {
-        let mut config = ProviderConfig::without_region()
+    fn provider_config(&self, settings: &SdkConfig) -> ProviderConfig {
+        let config = ProviderConfig::without_region()
             .with_behavior_version(Some(behavior()))
             .with_region(settings.region().cloned())
             .with_use_fips(settings.use_fips())
             .with_use_dual_stack(settings.use_dual_stack());
-        if let Some(http_client) = &self.http_client {
-            config = config.with_http_client(http_client.clone());
+        match &self.http_client {
+            Some(http_client) => config.with_http_client(http_client.clone()),
+            None => config,
         }
-        ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build()
     }
 
     fn failure_of(&self, error: &CredentialsError) -> Failure {

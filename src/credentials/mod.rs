@@ -42,6 +42,7 @@
 mod base;
 mod chain;
 mod codes;
+mod profile;
 mod provider;
 mod refresh;
 mod role;
