@@ -2,6 +2,7 @@
 
 mod architecture;
 mod assume_role;
+mod base_identities;
 mod blind;
 mod cli;
 mod failures;

@@ -65,6 +65,11 @@ impl Home {
 
     /// Mounts what these flags say.
     pub(crate) fn mount_of(&self, emulator: &RunningEmulator, flags: &[&str]) -> Output {
+        self.command_of(emulator, flags).output().unwrap()
+    }
+
+    /// The command that mounts what these flags say.
+    pub(crate) fn command_of(&self, emulator: &RunningEmulator, flags: &[&str]) -> Command {
         let (url, mount_point) = (emulator.endpoint_url(), self.mount_point());
         let (staging, log) = (self.dir.path().join("staging"), self.log());
         let common = [
@@ -81,7 +86,7 @@ impl Home {
             log.to_str().unwrap(),
             mount_point.to_str().unwrap(),
         ];
-        self.s3xmount(&[flags, &common].concat())
+        self.command(&[flags, &common].concat())
     }
 }
 
