@@ -214,6 +214,89 @@ fn a_job_outlives_the_sessions_it_works_under() {
     assert!(!refusal.status.success() && is_over, "{said}");
 }
 
+/// Alice assumes `relay`, and with its session `far`, which asks for an external id.
+#[test]
+fn a_chain_of_two_roles_is_walked_to_its_end() {
+    let Some(foreign) = foreign() else { return };
+    let (relay, far) = (arn("relay"), arn("far"));
+    let through = ["--role-arn", &relay, "--role-arn", &far, "--external-id", "open-sesame"];
+    let mount = Mount(Home::new());
+    let output = mount.0.mount(foreign, &["admitting"], &through);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    fs::write(mount.bucket("admitting").join("from-afar"), "far").unwrap();
+    assert_eq!(foreign.seen_by_bob("admitting", "from-afar"), b"far");
+    fs::remove_file(mount.bucket("admitting").join("from-afar")).unwrap();
+    mount.end();
+    for flags in [&through[..4], &through[2..]] {
+        let home = Home::new();
+        let output = home.mount(foreign, &["admitting"], flags);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(&far), "{flags:?}: {said}");
+    }
+}
+
+/// The shortest session that the AWS CLI may ask for, as the one that a mount exports and other tools use.
+#[test]
+fn other_tools_work_with_the_session_of_a_mount() {
+    let Some(foreign) = foreign() else { return };
+    let mount = Mount::new(foreign, "visitor", &["working"], &["--duration", "15m"]);
+    let program = env!("CARGO_BIN_EXE_s3xmount");
+    let process = format!("{program} credentials {} --format process", mount.0.mount_point().display());
+    let listed = foreign.aws_with_process(&process, &["s3", "ls", "s3://working/"]);
+    assert!(
+        listed.status.success() && text(&listed.stdout).contains("letter.txt"),
+        "{}",
+        text(&listed.stderr)
+    );
+    let who = foreign.aws_with_process(&process, &["sts", "get-caller-identity"]);
+    assert!(text(&who.stdout).contains("assumed-role/visitor/s3xmount-"), "{}", text(&who.stderr));
+    let copied = foreign.aws_with_process(
+        &process,
+        &["s3", "cp", "--acl", "bucket-owner-full-control", "/etc/hostname", "s3://working/by-another-tool"],
+    );
+    assert!(copied.status.success(), "{}", text(&copied.stderr));
+    assert!(mount.bucket("working").join("by-another-tool").exists());
+    fs::remove_file(mount.bucket("working").join("by-another-tool")).unwrap();
+    // The session is that of this mount: what the role may do in other buckets, it may not.
+    let beside = foreign.aws_with_process(&process, &["s3", "ls", "s3://admitting/"]);
+    assert!(!beside.status.success(), "{}", text(&beside.stdout));
+    mount.end();
+}
+
+/// The server refuses it, not the mount.
+#[test]
+fn the_session_of_a_mount_that_only_reads_is_refused_a_write_by_the_server() {
+    let Some(foreign) = foreign() else { return };
+    let mount = Mount::new(foreign, "visitor", &["working"], &["--read-only"]);
+    let program = env!("CARGO_BIN_EXE_s3xmount");
+    let process = format!("{program} credentials {} --format process", mount.0.mount_point().display());
+    let read = foreign.aws_with_process(&process, &["s3", "cp", "s3://working/letter.txt", "-"]);
+    assert_eq!(text(&read.stdout), "from bob\n", "{}", text(&read.stderr));
+    for write in [
+        &[
+            "s3api",
+            "put-object",
+            "--bucket",
+            "working",
+            "--key",
+            "x",
+            "--body",
+            "/etc/hostname",
+            "--acl",
+            "bucket-owner-full-control",
+        ][..],
+        &["s3api", "delete-object", "--bucket", "working", "--key", "letter.txt"],
+    ] {
+        let refused = foreign.aws_with_process(&process, write);
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains("AccessDenied"),
+            "{write:?}: {}",
+            text(&refused.stderr)
+        );
+    }
+    mount.end();
+}
+
 /// The server, the accounts on it, and the tools to look at it with.
 struct Foreign {
     venv: PathBuf,
@@ -254,9 +337,18 @@ impl Foreign {
 
     /// The AWS CLI.
     fn aws(&self, keys: &Keys, args: &[&str]) -> Output {
-        let settings = tempfile::NamedTempFile::new().unwrap();
         // The CLI would refuse a role session of a few seconds before it asked anybody.
-        fs::write(settings.path(), "[default]\nparameter_validation = false\n").unwrap();
+        self.aws_configured("[default]\nparameter_validation = false\n", Some(keys), args)
+    }
+
+    /// The AWS CLI, with the keys that a command prints.
+    fn aws_with_process(&self, process: &str, args: &[&str]) -> Output {
+        self.aws_configured(&format!("[default]\ncredential_process = {process}\n"), None, args)
+    }
+
+    fn aws_configured(&self, config: &str, keys: Option<&Keys>, args: &[&str]) -> Output {
+        let settings = tempfile::NamedTempFile::new().unwrap();
+        fs::write(settings.path(), config).unwrap();
         let mut command = Command::new(self.venv.join("bin/aws"));
         command
             .env_clear()
@@ -265,10 +357,13 @@ impl Foreign {
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_ENDPOINT_URL", &self.url)
             .env("AWS_REGION", REGION)
-            .env("AWS_DEFAULT_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", &keys.id)
-            .env("AWS_SECRET_ACCESS_KEY", &keys.secret)
-            .envs(keys.token.as_ref().map(|token| ("AWS_SESSION_TOKEN", token)));
+            .env("AWS_DEFAULT_REGION", REGION);
+        if let Some(keys) = keys {
+            command
+                .env("AWS_ACCESS_KEY_ID", &keys.id)
+                .env("AWS_SECRET_ACCESS_KEY", &keys.secret)
+                .envs(keys.token.as_ref().map(|token| ("AWS_SESSION_TOKEN", token)));
+        }
         command.args(["--output", "json"]).args(args).output().unwrap()
     }
 
@@ -344,9 +439,12 @@ impl Home {
     }
 
     fn s3xmount(&self, foreign: &Foreign, role: &str, buckets: &[&str], extra: &[&str]) -> Output {
+        self.mount(foreign, buckets, &[&["--role-arn", &arn(role)], extra].concat())
+    }
+
+    fn mount(&self, foreign: &Foreign, buckets: &[&str], extra: &[&str]) -> Output {
         let buckets = buckets.iter().flat_map(|bucket| ["--bucket", bucket]);
         Command::new(env!("CARGO_BIN_EXE_s3xmount"))
-            .args(["--role-arn", &arn(role)])
             .args(["--endpoint-url", &foreign.url, "--sts-endpoint-url", &foreign.url])
             .args(["--force-path-style", "--region", REGION])
             .args(buckets)

@@ -4,8 +4,8 @@
       alice ──► visitor       has all it needs ────────► admitting   lets every role of A below in
             ──► guarded       asks for an external id    working     lets visitor in
             ──► powerless     has no policy              demanding   lets visitor in, if it sends the ACL
-      carol ──► distrustful   does not trust alice       elsewhere   lets a role in that does not exist
-                                                         closed      has no policy
+            ──► relay ──► far asks for an external id    elsewhere   lets a role in that does not exist
+      carol ──► distrustful   does not trust alice       closed      has no policy
                                                          bob administers the account
 """
 
@@ -52,7 +52,7 @@ def make_user(iam, name, *statements):
 
 
 def make_role(iam, name, trusts, *statements, **condition):
-    trust = allow("sts:AssumeRole", Principal={"AWS": f"arn:aws:iam::{A}:user/{trusts}"}, **condition)
+    trust = allow("sts:AssumeRole", Principal={"AWS": f"arn:aws:iam::{A}:{trusts}"}, **condition)
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy(trust))
     if statements:
         iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=policy(*statements))
@@ -89,14 +89,17 @@ def demand_full_control(bucket, *names):
 iam = client("iam", A, "test")
 keys = {"alice": make_user(iam, "alice", allow("sts:AssumeRole", Resource="*")), "carol": make_user(iam, "carol")}
 needs = allow(WHAT_A_MOUNT_NEEDS, Resource="arn:aws:s3:::*")
-make_role(iam, "visitor", "alice", needs)
-make_role(iam, "guarded", "alice", needs, Condition={"StringEquals": {"sts:ExternalId": "open-sesame"}})
-make_role(iam, "powerless", "alice")
-make_role(iam, "distrustful", "carol", needs)
+make_role(iam, "visitor", "user/alice", needs)
+external_id = {"StringEquals": {"sts:ExternalId": "open-sesame"}}
+make_role(iam, "guarded", "user/alice", needs, Condition=external_id)
+make_role(iam, "powerless", "user/alice")
+make_role(iam, "relay", "user/alice", allow("sts:AssumeRole", Resource="*"))
+make_role(iam, "far", "role/relay", needs, Condition=external_id)
+make_role(iam, "distrustful", "user/carol", needs)
 
 keys["bob"] = make_user(client("iam", B, "test"), "bob", allow("*", Resource="*"))
 s3 = client("s3", keys["bob"]["id"], keys["bob"]["secret"])
-make_bucket(s3, "admitting", admit("admitting", "visitor", "guarded", "powerless", "distrustful"))
+make_bucket(s3, "admitting", admit("admitting", "visitor", "guarded", "powerless", "distrustful", "far"))
 make_bucket(s3, "working", admit("working", "visitor"))
 make_bucket(s3, "demanding", admit("demanding", "visitor"), demand_full_control("demanding", "visitor"))
 make_bucket(s3, "elsewhere", admit("elsewhere", "somebody-else"))
