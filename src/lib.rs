@@ -49,6 +49,11 @@
 //!
 //! **Credentials** are refreshed in the background before they expire, and published. Each attempt
 //! of a request asks for them; an answer that refuses them nudges the refresh and is tried again.
+//! Each bucket has an identity; equal ones share one set of credentials, different ones have nothing
+//! to do with each other.
+//!
+//! **A question of the owner** (`status`, `credentials`, `login`) comes over a Unix socket to the front
+//! desk of the running mount ([`control`]), which the [`daemon`] answers for.
 //!
 //! # What is deliberately absent
 //! - a trait over S3, or a type parameter for a client: there is one implementation, and the

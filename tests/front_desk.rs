@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -18,7 +18,7 @@ use s3xmount::error::Kind;
 use serde_json::{Value, json};
 
 use crate::support::real::{Home, can_mount, text, umount};
-use crate::support::{Options, World, failure};
+use crate::support::{Options, World, eventually, failure};
 
 /// A world and a mount of it in the background.
 struct Stage {
@@ -247,8 +247,8 @@ fn no_secret_is_in_the_log_at_any_level() {
 }
 
 /// Two buckets, two roles; account B trusts nobody with the second one for a while.
-#[test]
-fn the_trouble_of_one_account_is_not_that_of_the_other() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trouble_of_one_account_is_not_that_of_the_other() {
     if !can_mount() {
         return;
     }
@@ -291,11 +291,8 @@ fn the_trouble_of_one_account_is_not_that_of_the_other() {
 
     // Account B's administrator puts it right, and nobody has to mount again.
     emulator.world().directory.set_trust(ACCOUNT_A, "second", Some(&demo::trust()));
-    let begun = Instant::now();
-    while fs::read(mount_point.join(other).join("welcome.txt")).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(90), "{}", fs::read_to_string(home.log()).unwrap());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let is_admitted = async || fs::read(mount_point.join(other).join("welcome.txt")).is_ok();
+    eventually("the second role is assumed", is_admitted).await;
     let session =
         home.s3xmount(&["credentials", mount_point.join(other).to_str().unwrap(), "--format", "json"]);
     assert!(text(&session.stdout).contains("assumed-role/second/"), "{}", text(&session.stderr));

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use aws_credential_types::Credentials as Keys;
 
 use super::identities::Identities;
-use crate::config::{Identity, Settings};
+use crate::config::{Failure, Identity, Settings};
 use crate::control::{self, Answer, BucketStatus, Desk, IdentityStatus, Request, Session, Status};
 use crate::credentials::Credentials;
 use crate::error::Error;
@@ -31,7 +31,7 @@ impl Desk for FrontDesk {
                 Request::Session { directory } => self.session(directory.as_deref()).await,
                 Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
             };
-            answer.unwrap_or_else(|refused| refused)
+            answer.unwrap_or_else(|Failure { message, hint, .. }| Answer::Refused { message, hint })
         })
     }
 }
@@ -56,7 +56,7 @@ impl FrontDesk {
         }
     }
 
-    async fn session(&self, directory: Option<&str>) -> Result<Answer, Answer> {
+    async fn session(&self, directory: Option<&str>) -> Result<Answer, Failure> {
         let (_, credentials) = self.identity(directory)?;
         let keys = credentials.keys().await.map_err(|error| refused(&error))?;
         let region = match directory {
@@ -66,7 +66,7 @@ impl FrontDesk {
         Ok(Answer::Session(session(credentials, &keys, region)))
     }
 
-    async fn login(&self, code: &Secret, directory: Option<&str>) -> Result<Answer, Answer> {
+    async fn login(&self, code: &Secret, directory: Option<&str>) -> Result<Answer, Failure> {
         let waiting =
             || self.identities.iter().find(|(_, credentials)| credentials.report().needs_code.is_some());
         let (_, credentials) = match directory {
@@ -79,24 +79,19 @@ impl FrontDesk {
     }
 
     /// The identity that is meant: of the bucket below a directory, or the only one.
-    fn identity(&self, directory: Option<&str>) -> Result<&(Identity, Arc<Credentials>), Answer> {
+    fn identity(&self, directory: Option<&str>) -> Result<&(Identity, Arc<Credentials>), Failure> {
         let buckets = &self.settings.buckets;
         if let Some(name) = directory {
             let bucket = buckets.iter().find(|bucket| bucket.directory.as_str() == name);
-            let bucket = bucket.ok_or_else(|| Answer::Refused {
-                message: format!("there is no bucket at {name}"),
-                hint: Some(format!("there are {}", self.directories())),
+            let bucket = bucket.ok_or_else(|| {
+                Failure::new(format!("there is no bucket at {name}"))
+                    .hint(format!("there are {}", self.directories()))
             })?;
             return Ok(self.identities.get(self.identities.index_of(bucket)));
         }
         if self.identities.iter().count() > 1 {
-            return Err(Answer::Refused {
-                message: "the buckets of this mount have different roles".to_owned(),
-                hint: Some(format!(
-                    "name one of the directories below the mount point: {}",
-                    self.directories()
-                )),
-            });
+            return Err(Failure::new("the buckets of this mount have different roles")
+                .hint(format!("name one of the directories below the mount point: {}", self.directories())));
         }
         Ok(self.identities.get(0))
     }
@@ -136,10 +131,11 @@ pub(super) fn session(credentials: &Credentials, keys: &Keys, region: Option<Str
     }
 }
 
-fn refused(error: &Error) -> Answer {
+/// Errors carry their hint in their sentence, for the log; here it gets a line of its own.
+fn refused(error: &Error) -> Failure {
     let text = error.to_string();
     match text.split_once("; hint: ") {
-        Some((message, hint)) => Answer::Refused { message: message.to_owned(), hint: Some(hint.to_owned()) },
-        None => Answer::Refused { message: text, hint: None },
+        Some((message, hint)) => Failure::new(message).hint(hint),
+        None => Failure::new(text),
     }
 }
