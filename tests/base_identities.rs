@@ -249,6 +249,35 @@ fn an_instance_is_asked_for_the_keys_of_its_role() {
     assert_eq!(stage.role(&variables), the_role(60));
 }
 
+/// The token of `aws sso login` lies in a file; its successor is used as soon as it is there.
+#[test]
+fn a_login_of_sso_is_used_and_so_is_the_next_one() {
+    let stage = Stage::new();
+    let document: Value = serde_json::from_str(&machines_document(&stage)).unwrap();
+    let word = |name: &str| document[name].as_str().unwrap().to_owned();
+    let ends = s3xmount::control::read(&word("Expiration")).unwrap();
+    let credentials = json!({"roleCredentials": {
+        "accessKeyId": word("AccessKeyId"), "secretAccessKey": word("SecretAccessKey"),
+        "sessionToken": word("Token"), "expiration": clock::to_unix(ends).0 * 1000,
+    }});
+    let portal = Service::new(move |_, _| credentials.to_string());
+    stage.write(
+        ".aws/config",
+        "[profile sso]\nsso_session = dev\nsso_account_id = 111111111111\nsso_role_name = jump\n\
+         [sso-session dev]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n",
+    );
+    let until = clock::rfc_3339(clock::now() + Duration::from_secs(3600));
+    for token in ["first-login", "second-login"] {
+        let login = json!({"accessToken": token, "expiresAt": until, "region": "us-east-1", "startUrl": "x"});
+        // The name is the SHA-1 of the name of the sso-session.
+        stage.write(".aws/sso/cache/34c6fceca75e456f25e7e99531e2425c6c1de443.json", &login.to_string());
+        let variables = [("AWS_PROFILE", "sso"), ("AWS_ENDPOINT_URL_SSO", portal.url.as_str())];
+        assert_eq!(stage.role(&variables), the_role(60));
+        let asked = portal.asked.lock().pop().unwrap();
+        assert!(asked.starts_with("get /federation/credentials") && asked.contains(token), "{asked}");
+    }
+}
+
 /// As in a pod of Kubernetes: a token in a file, which somebody replaces before it ends.
 #[test]
 fn a_web_identity_that_is_the_role_mounts_without_assuming_it_and_its_next_token_is_read() {

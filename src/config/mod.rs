@@ -268,6 +268,19 @@ pub struct CommandLine {
     pub flags: Layer,
 }
 
+impl CommandLine {
+    /// All sources in their order, this one on top.
+    fn over<'a>(
+        &'a self,
+        variables: &'a Layer,
+        table: Option<&'a file::MountTable>,
+        file: &'a ConfigFile,
+    ) -> Layers<'a> {
+        let mount = table.map(|table| &table.layer);
+        Layers { flags: &self.flags, variables, bucket: None, mount, defaults: &file.defaults }
+    }
+}
+
 /// Brings all sources together.
 ///
 /// # Errors
@@ -278,13 +291,7 @@ pub fn load(command_line: &CommandLine, around: &Surroundings) -> Result<Setting
     let wanted = command_line.mount_point.as_ref().ok_or_else(|| which_mount_point(&file))?;
     let mount_point = real_path(around.absolute(&wanted.text));
     let table = table_of(&file, &mount_point, around)?;
-    let layers = Layers {
-        flags: &command_line.flags,
-        variables: &variables,
-        bucket: None,
-        mount: table.map(|table| &table.layer),
-        defaults: &file.defaults,
-    };
+    let layers = command_line.over(&variables, table, &file);
     settle::settle(mount_point, layers, &file, table, around)
 }
 
@@ -298,13 +305,7 @@ pub fn load_identity(command_line: &CommandLine, around: &Surroundings) -> Resul
     let file = read_file(command_line, around)?;
     let mount_point = command_line.mount_point.as_ref().map(|path| real_path(around.absolute(&path.text)));
     let table = mount_point.map(|mount_point| table_of(&file, &mount_point, around)).transpose()?.flatten();
-    let layers = Layers {
-        flags: &command_line.flags,
-        variables: &variables,
-        bucket: None,
-        mount: table.map(|table| &table.layer),
-        defaults: &file.defaults,
-    };
+    let layers = command_line.over(&variables, table, &file);
     identity::settle(layers, around)
 }
 
