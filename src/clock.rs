@@ -81,10 +81,9 @@ impl ServerTime {
         // Of requests that are refused together only the first has news; all were signed wrongly.
         if differs(self.ahead_seconds()) {
             self.ahead_seconds.store(ahead, Ordering::Relaxed);
-            let ours_ahead = -ahead;
             tracing::warn!(
-                seconds = ours_ahead,
-                "this machine's clock is ahead of the server's; signing with the server's time"
+                seconds = ahead,
+                "the server's clock is ahead of this machine's by this (behind, if negative); signing with its time"
             );
         }
         differs(signed_ahead_seconds)

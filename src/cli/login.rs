@@ -13,6 +13,7 @@ use super::{Stop, args, desk};
 use crate::clock;
 use crate::config::{Failure, Surroundings, Written};
 use crate::control::{self, Answer, Found, Request, Status};
+use crate::credentials::is_code;
 use crate::secret::{Secret, SecretBuffer};
 
 /// What was asked for.
@@ -101,10 +102,11 @@ fn read_code(source: impl Read) -> Result<Secret, Failure> {
         }
     }
     let code = line.bytes().trim_ascii();
-    if !code.iter().all(u8::is_ascii_digit) || !(6..=8).contains(&code.len()) {
-        return Err(Failure::new("this is not an MFA code").hint("a code is 6 digits, on some devices 8"));
+    let code = Secret::from(String::from_utf8_lossy(code).into_owned());
+    if !is_code(code.expose()) {
+        return Err(Failure::new("this is not an MFA code").hint("a code has six digits"));
     }
-    Ok(Secret::from(String::from_utf8_lossy(code).into_owned()))
+    Ok(code)
 }
 
 fn unread(error: &io::Error) -> Failure {
@@ -134,14 +136,12 @@ mod tests {
 
     #[test]
     fn a_code_is_six_to_eight_digits_on_a_line() {
-        for (text, code) in
-            [("123456\n", "123456"), (" 12345678 \r\nrest", "12345678"), ("0000000", "0000000")]
-        {
+        for (text, code) in [("123456\n", "123456"), (" 123456 \r\nrest", "123456"), ("000000", "000000")] {
             assert_eq!(read_code(text.as_bytes()).unwrap().expose(), code);
         }
         let long = "1".repeat(1000);
         for text in
-            ["", "\n123456\n", "12345\n", "123456789\n", "12a456\n", "123 456\n", "１２３４５６\n", &long]
+            ["", "\n123456\n", "12345\n", "1234567\n", "12a456\n", "123 456\n", "１２３４５６\n", &long]
         {
             let failure = read_code(text.as_bytes()).unwrap_err();
             assert_eq!(failure.message, "this is not an MFA code", "{text}");

@@ -30,7 +30,8 @@ pub struct CodeSource {
 
 impl fmt::Debug for CodeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CodeSource").field("command", &self.command).finish_non_exhaustive()
+        // The command may have the seed of the codes in it.
+        f.debug_struct("CodeSource").finish_non_exhaustive()
     }
 }
 
@@ -76,7 +77,7 @@ impl Codes {
         // A person takes their time, and the runtime has others to serve.
         let asked = tokio::task::spawn_blocking(move || ask(&device)).await;
         let typed = asked.unwrap_or_else(|error| Err(io::Error::other(error)));
-        understood(&typed.map_err(|error| Failure::new(Cause::CodeNeeded).quoting(error.to_string()))?)
+        understood(&typed.map_err(|error| Failure::new(Cause::CodeUnavailable).quoting(error.to_string()))?)
     }
 }
 
@@ -103,10 +104,15 @@ async fn printed_by(command: &str) -> Result<String, Failure> {
 /// be a password that was typed at the wrong prompt.
 fn understood(text: &str) -> Result<String, Failure> {
     let code = text.trim();
-    if code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()) {
+    if is_code(code) {
         return Ok(code.to_owned());
     }
     Err(Failure::new(Cause::CodeUnavailable).quoting("a code has six digits"))
+}
+
+/// Whether this is what an MFA device shows.
+pub fn is_code(text: &str) -> bool {
+    text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A device that has to be touched gives a person this long.

@@ -61,7 +61,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 pub use self::base::BaseSource;
-pub use self::codes::{AskCode, CodeSource};
+pub use self::codes::{AskCode, CodeSource, is_code};
 pub use self::provider::Unavailable;
 
 use self::base::Base;

@@ -357,7 +357,8 @@ impl Refresher {
         let is_first = self.failed == 0;
         self.failed = self.failed.saturating_add(1);
         if is_first {
-            tracing::warn!(%failure, usable_seconds = remaining.as_secs(), "credentials could not be renewed; trying again");
+            let usable_seconds = (remaining != Duration::MAX).then(|| remaining.as_secs());
+            tracing::warn!(%failure, usable_seconds, "credentials could not be renewed; trying again");
         } else {
             tracing::debug!(%failure, attempts = self.failed, "credentials could not be renewed; trying again");
         }

@@ -63,8 +63,8 @@ class Worker(threading.Thread):
             self.rounds += 1
 
 
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(*command, cwd=None):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {(done.stderr or done.stdout)[-400:]}")
     return done.stdout
@@ -83,7 +83,8 @@ def workers(work, scratch, deadline):
         directory.mkdir(exist_ok=True)
         job = scratch / "job.fio"
         job.write_text(FIO.format(directory=directory))
-        run("fio", "--minimal", str(job))
+        # It leaves the state of its verification where it runs.
+        run("fio", "--minimal", str(job), cwd=scratch)
         for file in directory.iterdir():
             file.unlink()
 
