@@ -44,7 +44,6 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("aws_sdk_s3", &["s3/"]),
     ("aws_sdk_sts", &["credentials/"]),
     ("aws_config", &["credentials/"]),
-    ("aws_runtime", &["credentials/profile.rs"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
     ("moka", &["namespace/cache.rs"]),

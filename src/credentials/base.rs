@@ -1,11 +1,12 @@
 //! Who we are before assuming anything.
 //!
-//! The SDK's default chain knows environment variables, profiles, SSO, web identities, external
-//! processes, containers and instances, and none of that is ours to rewrite. But what the chain
-//! has read once it keeps: a profile file is parsed a single time in the life of a provider. And of a
-//! profile that assumes a role it drops a part. So that is read by us (`profile.rs`), and a
-//! [`Base`] is a recipe, and every [`load`](Base::load) follows it anew. Keys that were rotated,
-//! a token file that was replaced, a login that was repeated: all are seen at the next renewal.
+//! The SDK's default chain knows environment variables, SSO, external processes, containers and
+//! instances, and none of that is ours to rewrite. What it would read of a profile that assumes a role
+//! it keeps in part only, so that is read by us (`profile.rs`), and so are web identities
+//! (`web_identity.rs`). And whatever the chain has read once it keeps: a profile file is parsed a single
+//! time in the life of a provider. So a [`Base`] is a recipe, and every [`load`](Base::load) follows
+//! it anew. Keys that were rotated, a token file that was replaced, a login that was repeated: all are
+//! seen at the next renewal.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::profile::{self, Leaf, Way};
+use super::profile::{self, Leaf, Means, Way};
 use super::role::{Cause, Failure, Sts, innermost_words};
 use super::schedule::Life;
 use super::{Clock, Grant, RoleOptions};
@@ -65,6 +66,8 @@ pub(super) struct Base {
     pub(super) session_name: String,
     /// What STS's clock shows.
     pub(super) time: ServerTime,
+    /// Whether it was found before.
+    pub(super) is_proven: bool,
 }
 
 /// The base identity as it is now.
@@ -81,27 +84,58 @@ pub(super) struct Loaded {
 
 impl Base {
     /// Finds the base identity from scratch.
+    ///
+    /// Once it was found, whatever is wrong with it may pass: a file that is just being written is
+    /// half a file, and an instance's metadata service that rests is "no credentials" to the SDK.
     pub(super) async fn load(&mut self, clock: &Clock) -> Result<Loaded, Failure> {
-        let loading = async {
-            let way = self.way().await?;
-            let settings = self.settings().await;
-            let keys = self.keys(way.as_ref(), &settings).await.map_err(|error| self.failure_of(&error))?;
-            Ok((keys, way.map(|way| way.roles).unwrap_or_default(), settings))
-        };
-        let (keys, roles, settings) =
-            tokio::time::timeout(LOAD_WAIT_MAX, loading).await.map_err(|_| {
-                Failure::new(Cause::BaseUnavailable)
-                    .quoting(format!("nothing after {} s", LOAD_WAIT_MAX.as_secs()))
-            })??;
-        let grant = grant(keys, clock)?;
+        // In a box: the SDK's providers nest so deeply that the compiler gives up on whatever awaits them.
+        let loading = Box::pin(self.load_now(clock));
+        let outcome = tokio::time::timeout(LOAD_WAIT_MAX, loading).await.unwrap_or_else(|_| {
+            let waited = format!("nothing after {} s", LOAD_WAIT_MAX.as_secs());
+            Err(Failure::new(Cause::BaseUnavailable).quoting(waited))
+        });
+        match outcome {
+            Err(failure) if self.is_proven && SETTINGS_AT_FAULT.contains(&failure.cause()) => {
+                Err(failure.passing())
+            }
+            outcome => {
+                self.is_proven |= outcome.is_ok();
+                outcome
+            }
+        }
+    }
+
+    async fn load_now(&mut self, clock: &Clock) -> Result<Loaded, Failure> {
+        let way = self.way().await?;
+        let settings = self.settings().await;
         let region = settings.region().map(ToString::to_string);
         // Where nothing names a region, finding that out again would cost an instance's metadata
         // service several timeouts at every renewal.
         self.region.get_or_insert_with(|| region.clone().unwrap_or_else(|| REGION_WITHOUT_ANY.to_owned()));
-        Ok(Loaded { grant, roles, region, sts: self.sts(&settings), time: self.time.clone() })
+        let (leaf, roles) = match way {
+            Some(Way { leaf, roles }) => (Some(leaf), roles),
+            None => (None, Vec::new()),
+        };
+        let sts = self.sts(&settings);
+        let grant = match leaf {
+            Some(Leaf::WebIdentity(identity)) => {
+                let sts = Sts {
+                    client: aws_sdk_sts::Client::from_conf(sts.clone().build()),
+                    time: self.time.clone(),
+                };
+                identity.assume(&sts, clock).await?.into()
+            }
+            Some(Leaf::Keys(keys)) => grant(keys, clock)?,
+            Some(Leaf::Loaded { profile, by }) => {
+                let loaded = self.load_by(&by, &profile, &settings).await;
+                grant(loaded.map_err(|error| by.explain(&error, &profile))?, clock)?
+            }
+            None => grant(self.find(&settings).await.map_err(|error| failure_of(&error))?, clock)?,
+        };
+        Ok(Loaded { grant, roles, region, sts, time: self.time.clone() })
     }
 
-    /// The way of a profile that we walk ourselves.
+    /// What the profile says, if it is up to one.
     async fn way(&self) -> Result<Option<Way>, Failure> {
         match &self.source {
             BaseSource::Chain { profile } => profile::way(profile.as_deref(), &self.session_name).await,
@@ -126,28 +160,37 @@ impl Base {
         .await
     }
 
-    async fn keys(&self, way: Option<&Way>, settings: &SdkConfig) -> Result<Keys, CredentialsError> {
-        let config = || self.provider_config(settings);
-        match (way.map(|way| &way.leaf), settings.credentials_provider()) {
-            (Some(Leaf::Keys(keys)), _) => Ok(keys.clone()),
-            (Some(Leaf::Profile(name)), _) => {
-                let provider = ProfileFileCredentialsProvider::builder().configure(&config());
-                provider.profile_name(name).build().provide_credentials().await
-            }
-            (Some(Leaf::Process(command)), _) => {
+    /// What the SDK's default chain finds, or the provider that we were given.
+    async fn find(&self, settings: &SdkConfig) -> Result<Keys, CredentialsError> {
+        match settings.credentials_provider() {
+            Some(provider) => provider.provide_credentials().await,
+            None => Err(CredentialsError::not_loaded_no_source()),
+        }
+    }
+
+    /// Each provider is new, asked once and dropped: it cannot have kept anything.
+    async fn load_by(
+        &self,
+        means: &Means,
+        profile: &str,
+        settings: &SdkConfig,
+    ) -> Result<Keys, CredentialsError> {
+        let config = self.provider_config(settings);
+        match means {
+            Means::Process(command) => {
                 CredentialProcessProvider::new(command.clone()).provide_credentials().await
             }
-            (Some(Leaf::Environment), _) => {
-                EnvironmentVariableCredentialsProvider::new().provide_credentials().await
+            Means::SingleSignOn | Means::ConsoleLogin => {
+                let provider = ProfileFileCredentialsProvider::builder().configure(&config);
+                provider.profile_name(profile).build().provide_credentials().await
             }
-            (Some(Leaf::Container), _) => {
-                EcsCredentialsProvider::builder().configure(&config()).build().provide_credentials().await
+            Means::Environment => EnvironmentVariableCredentialsProvider::new().provide_credentials().await,
+            Means::Container => {
+                EcsCredentialsProvider::builder().configure(&config).build().provide_credentials().await
             }
-            (Some(Leaf::Instance), _) => {
-                ImdsCredentialsProvider::builder().configure(&config()).build().provide_credentials().await
+            Means::Instance => {
+                ImdsCredentialsProvider::builder().configure(&config).build().provide_credentials().await
             }
-            (None, Some(provider)) => provider.provide_credentials().await,
-            (None, None) => Err(CredentialsError::not_loaded_no_source()),
         }
     }
 
@@ -161,18 +204,6 @@ impl Base {
             Some(http_client) => config.with_http_client(http_client.clone()),
             None => config,
         }
-    }
-
-    fn failure_of(&self, error: &CredentialsError) -> Failure {
-        let names_profile = matches!(self.source, BaseSource::Chain { profile: Some(_) });
-        let cause = match error {
-            // The SDK's word for a profile that does not exist.
-            CredentialsError::CredentialsNotLoaded(_) if names_profile => Cause::BaseMisconfigured,
-            CredentialsError::CredentialsNotLoaded(_) => Cause::NoBase,
-            CredentialsError::InvalidConfiguration(_) => Cause::BaseMisconfigured,
-            _ => Cause::BaseUnavailable,
-        };
-        Failure::new(cause).quoting(innermost_words(error))
     }
 
     /// STS as the settings have it (regional endpoint, FIPS, dual stack), with patience of our own:
@@ -202,6 +233,67 @@ impl Loaded {
         Sts { client: aws_sdk_sts::Client::from_conf(config), time: self.time.clone() }
     }
 }
+
+impl Means {
+    /// Says which profile it is that cannot be followed, and where to look.
+    fn explain(&self, error: &CredentialsError, profile: &str) -> Failure {
+        let (what, hint) = match self {
+            Self::Process(_) => (
+                "credential_process",
+                "run the command by hand: it prints JSON with Version 1, AccessKeyId and SecretAccessKey"
+                    .to_owned(),
+            ),
+            Self::SingleSignOn => ("the SSO login", format!("run: aws sso login --profile {profile}")),
+            Self::ConsoleLogin => (
+                "login_session",
+                format!(
+                    "console logins are not supported; use a profile with \
+                     credential_process = aws configure export-credentials --profile {profile} --format process"
+                ),
+            ),
+            Self::Environment => (
+                "credential_source = Environment",
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or change credential_source".to_owned(),
+            ),
+            Self::Container => (
+                "credential_source = EcsContainer",
+                "give the task or pod a role, or change credential_source".to_owned(),
+            ),
+            Self::Instance => (
+                "credential_source = Ec2InstanceMetadata",
+                "give the instance a role and allow access to its metadata, or change credential_source"
+                    .to_owned(),
+            ),
+        };
+        let cause = match error {
+            // The metadata service not answering is "not loaded" to the SDK, but it may pass.
+            CredentialsError::CredentialsNotLoaded(_) if matches!(self, Self::Instance) => {
+                Cause::BaseUnavailable
+            }
+            CredentialsError::CredentialsNotLoaded(_) => Cause::BaseMisconfigured,
+            other => cause_of(other),
+        };
+        Failure::new(cause)
+            .doing(format!("loading {what} of the profile '{profile}'"))
+            .quoting(innermost_words(error))
+            .hinting(hint)
+    }
+}
+
+fn failure_of(error: &CredentialsError) -> Failure {
+    Failure::new(cause_of(error)).quoting(innermost_words(error))
+}
+
+fn cause_of(error: &CredentialsError) -> Cause {
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => Cause::NoBase,
+        CredentialsError::InvalidConfiguration(_) => Cause::BaseMisconfigured,
+        _ => Cause::BaseUnavailable,
+    }
+}
+
+/// What a person would have to put right, if it had not been right before.
+const SETTINGS_AT_FAULT: &[Cause] = &[Cause::NoBase, Cause::BaseMisconfigured];
 
 /// Pinned, so that a new release of the SDK changes nothing by itself.
 fn behavior() -> BehaviorVersion {
@@ -235,35 +327,33 @@ const REGION_WITHOUT_ANY: &str = "us-east-1";
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-    use std::path::Path;
-    use std::process::Command;
-
     use super::*;
 
-    fn base(profile: Option<&str>) -> Base {
-        Base {
-            source: BaseSource::Chain { profile: profile.map(str::to_owned) },
-            region: Some("eu-west-1".to_owned()),
-            sts_endpoint_url: None,
-            http_client: None,
-            session_name: "s3xmount-alice-host".to_owned(),
-            time: ServerTime::default(),
+    #[test]
+    fn failures_of_the_base_chain_are_sorted_by_what_to_do_about_them() {
+        for (error, expected) in [
+            (CredentialsError::not_loaded("none"), Cause::NoBase),
+            (CredentialsError::invalid_configuration("a loop"), Cause::BaseMisconfigured),
+            (CredentialsError::provider_error("503"), Cause::BaseUnavailable),
+            (CredentialsError::provider_timed_out(Duration::from_secs(1)), Cause::BaseUnavailable),
+            (CredentialsError::unhandled("?"), Cause::BaseUnavailable),
+        ] {
+            assert_eq!(failure_of(&error).cause(), expected, "{error}");
         }
     }
 
     #[test]
-    fn failures_of_the_base_chain_are_sorted_by_what_to_do_about_them() {
-        for (profile, error, expected) in [
-            (None, CredentialsError::not_loaded("none"), Cause::NoBase),
-            (Some("typo"), CredentialsError::not_loaded("not defined"), Cause::BaseMisconfigured),
-            (None, CredentialsError::invalid_configuration("a loop"), Cause::BaseMisconfigured),
-            (None, CredentialsError::provider_error("503"), Cause::BaseUnavailable),
-            (None, CredentialsError::provider_timed_out(Duration::from_secs(1)), Cause::BaseUnavailable),
-            (None, CredentialsError::unhandled("?"), Cause::BaseUnavailable),
+    fn what_a_profile_demands_and_is_not_there_is_a_setting_unless_it_may_come_back() {
+        let nothing = CredentialsError::not_loaded("none");
+        for (means, expected) in [
+            (Means::Environment, Cause::BaseMisconfigured),
+            (Means::Container, Cause::BaseMisconfigured),
+            (Means::SingleSignOn, Cause::BaseMisconfigured),
+            (Means::Instance, Cause::BaseUnavailable),
         ] {
-            assert_eq!(base(profile).failure_of(&error).cause(), expected, "{error}");
+            let failure = means.explain(&nothing, "work");
+            assert_eq!(failure.cause(), expected, "{failure}");
+            assert!(failure.to_string().contains("of the profile 'work'"), "{failure}");
         }
     }
 
@@ -272,44 +362,5 @@ mod tests {
         let keys = Keys::new("AKIDEXAMPLE", "SECRETEXAMPLE", None, None, "test");
         let source = BaseSource::Given(SharedCredentialsProvider::new(keys));
         assert_eq!(format!("{source:?}"), "Given(..)");
-    }
-
-    /// The chain reads the process's environment, which tests share. So this one runs itself once
-    /// more, in a process whose environment is its own.
-    #[test]
-    fn rotated_keys_in_the_file_are_seen_and_a_named_profile_wins_over_the_environment() {
-        const FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
-        const NAME: &str = "credentials::base::tests::\
-            rotated_keys_in_the_file_are_seen_and_a_named_profile_wins_over_the_environment";
-        const MARK: &str = "S3XMOUNT_TEST_OF_THE_CREDENTIALS_FILE";
-        if std::env::var_os(MARK).is_some() {
-            let path = std::env::var_os(FILE).unwrap();
-            return rotate_and_load(Path::new(&path));
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let outcome = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", NAME, "--nocapture"])
-            .env(MARK, "1")
-            .env(FILE, directory.path().join("credentials"))
-            .env("AWS_CONFIG_FILE", directory.path().join("config"))
-            .env("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&outcome.stdout);
-        assert!(outcome.status.success() && said.contains("1 passed"), "{outcome:?}");
-    }
-
-    #[tokio::main(flavor = "current_thread")]
-    async fn rotate_and_load(file: &Path) {
-        let mut named = base(Some("work"));
-        for id in ["AKIABEFORE", "AKIAAFTER"] {
-            let profile = format!("[work]\naws_access_key_id = {id}\naws_secret_access_key = secret\n");
-            std::fs::write(file, profile).unwrap();
-            let loaded = named.load(&Clock::default()).await.unwrap();
-            assert_eq!(loaded.grant.keys.access_key_id(), id);
-        }
-        let loaded = base(None).load(&Clock::default()).await.unwrap();
-        assert_eq!(loaded.grant.keys.access_key_id(), "AKIAENVIRONMENT");
     }
 }

@@ -77,6 +77,9 @@ impl Chain {
     /// Whose the base identity's keys are. `None` if STS will not say, as some servers that imitate
     /// it will not; the roles are then simply assumed.
     async fn base_caller(&mut self, loaded: &Loaded) -> Result<Option<Caller>, Failure> {
+        if let Some(caller) = &loaded.grant.caller {
+            return Ok(Some(caller.clone()));
+        }
         let id = loaded.grant.keys.access_key_id();
         if let Some((known, caller)) = &self.known
             && known == id

@@ -51,6 +51,7 @@ mod schedule;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod web_identity;
 
 use std::fmt;
 use std::sync::Arc;
@@ -205,7 +206,15 @@ impl Credentials {
     async fn obtain(options: Options) -> (Obtained, Option<Failure>) {
         let Options { region, sts_endpoint_url, http_client, session_name, clock, .. } = options;
         let time = ServerTime::default();
-        let base = Base { source: options.base, region, sts_endpoint_url, http_client, session_name, time };
+        let base = Base {
+            source: options.base,
+            region,
+            sts_endpoint_url,
+            http_client,
+            session_name,
+            time,
+            is_proven: false,
+        };
         let codes = Arc::new(Codes::new(options.codes));
         let mut chain = Chain::new(base, options.roles, options.bounds, Arc::clone(&codes), clock.clone());
         let patience = if options.wait { Patience::WhileItMayPass } else { Patience::SomeAttempts };

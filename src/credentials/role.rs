@@ -58,7 +58,7 @@ pub(super) struct Sts {
 impl Sts {
     /// Makes a call; if STS finds the time of its signature wrong, once more: the client, which is new
     /// and signed with our time, has learnt the right one from the answer.
-    async fn call<T, E, F>(&self, send: impl Fn() -> F) -> Result<T, Failure>
+    pub(super) async fn call<T, E, F>(&self, send: impl Fn() -> F) -> Result<T, Failure>
     where
         E: ProvideErrorMetadata + StdError + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -91,13 +91,29 @@ pub(super) struct Wish<'a> {
 
 /// Asks for one session.
 pub(super) async fn assume(sts: &Sts, wish: &Wish<'_>, clock: &Clock) -> Result<RoleSession, Failure> {
-    let issued = clock.now();
-    let mut answer = sts.call(|| wish.request(&sts.client).send()).await?;
-    let garbled = || Failure::new(Cause::Garbled);
+    let longest = life(clock.now(), wish.duration);
+    let answer = sts.call(|| wish.request(&sts.client).send()).await?;
     let caller = session_caller(&answer, wish.role);
-    let given = answer.credentials.take().ok_or_else(garbled)?;
+    session(answer.credentials, caller, longest, sts, clock)
+}
+
+/// Returns the life of a session that is asked for now, if it becomes as long as wished.
+pub(super) fn life(issued: SystemTime, duration: Duration) -> Life {
+    Life { issued, expiry: issued + duration }
+}
+
+/// Makes a session of what STS gave, and checks that it is one.
+pub(super) fn session(
+    given: Option<aws_sdk_sts::types::Credentials>,
+    caller: Caller,
+    longest: Life,
+    sts: &Sts,
+    clock: &Clock,
+) -> Result<RoleSession, Failure> {
+    let garbled = || Failure::new(Cause::Garbled);
+    let given = given.ok_or_else(garbled)?;
     let stated = *given.expiration();
-    let life = lifetime(stated, issued, wish.duration, &sts.time).ok_or_else(garbled)?;
+    let life = lifetime(stated, longest, &sts.time).ok_or_else(garbled)?;
     if !life.is_usable(clock.now()) {
         let expiry = stated.fmt(Format::DateTime).unwrap_or_default();
         return Err(Failure::new(Cause::ClockWrong).quoting(format!("the new session ended at {expiry}")));
@@ -139,9 +155,9 @@ pub(super) async fn whoami(sts: &Sts) -> Result<Caller, Failure> {
 
 /// The session ends when STS says, but not later than it can by our own clock: if that clock is
 /// slow, the stated expiry seems further away than it is.
-fn lifetime(stated: DateTime, issued: SystemTime, duration: Duration, time: &ServerTime) -> Option<Life> {
-    let expiry = time.ours(SystemTime::try_from(stated).ok()?).min(issued + duration);
-    Some(Life { issued, expiry })
+fn lifetime(stated: DateTime, longest: Life, time: &ServerTime) -> Option<Life> {
+    let expiry = time.ours(SystemTime::try_from(stated).ok()?).min(longest.expiry);
+    Some(Life { expiry, ..longest })
 }
 
 /// The strings move from the answer into the keys, which wipe them in the end; there are no copies.
@@ -196,6 +212,12 @@ impl Failure {
 
     pub(super) fn quoting(self, said: impl Into<String>) -> Self {
         Self { said: said.into(), ..self }
+    }
+
+    /// Says that it may pass, in the same words.
+    pub(super) fn passing(self) -> Self {
+        let hint = self.hint.or_else(|| Some(self.cause.hint().to_owned()));
+        Self { cause: Cause::BaseUnavailable, hint, ..self }
     }
 
     /// Says what was being done when it failed.

@@ -1,8 +1,10 @@
 //! The whole part against a scripted STS: what requests see while STS is well, and while it is not.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod bases;
 mod denials;
 mod logins;
+mod profiles;
 mod starts;
 mod wishes;
 
