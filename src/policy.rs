@@ -7,17 +7,20 @@
 use serde_json::{Value, json};
 
 use crate::config::BucketSettings;
+use crate::config::identity::ascii;
 
 /// Returns the session policy that allows just what a mount of these buckets does: reading in all of
-/// them, writing in those that are not read-only, each below its prefix.
+/// them, writing in those that are not read-only, each below its prefix. Buckets are named as the
+/// partition `aws` has them.
 ///
-/// `None` if there is no way to say it within the 2,048 characters that STS takes.
-pub fn session(buckets: &[BucketSettings], is_read_only: bool, partition: &str) -> Option<String> {
-    let places: Vec<Place> =
-        buckets.iter().map(|bucket| Place::of(bucket, is_read_only, partition)).collect();
+/// `None` if there is no way to say it within the 2,048 characters that STS takes, or if one of
+/// the buckets is of a kind whose permissions are not those of buckets.
+pub fn session(buckets: &[BucketSettings], is_read_only: bool) -> Option<String> {
+    let places = buckets.iter().map(|bucket| Place::of(bucket, is_read_only));
+    let places: Vec<Place> = places.collect::<Option<_>>()?;
     // Whole buckets say it in fewer words, and still keep the session out of all others.
     let whole = places.iter().map(Place::whole_bucket).collect();
-    let documents = [places, whole].map(|places| document(&places).to_string());
+    let documents = [places, whole].map(|places| ascii(&document(&places)));
     documents.into_iter().find(|document| document.len() <= SESSION_POLICY_CHARS_MAX)
 }
 
@@ -33,20 +36,19 @@ struct Place {
 }
 
 impl Place {
-    fn of(bucket: &BucketSettings, is_read_only: bool, partition: &str) -> Self {
+    fn of(bucket: &BucketSettings, is_read_only: bool) -> Option<Self> {
         let name = bucket.name.as_str();
-        let (arn, objects) = if name.starts_with("arn:") {
-            (name.to_owned(), format!("{name}/object/"))
-        } else if ALIAS_ENDS.iter().any(|end| name.ends_with(end)) {
+        let (arn, objects) = match Kind::of(name)? {
+            Kind::Bucket => (format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/")),
+            Kind::AccessPoint => (name.to_owned(), format!("{name}/object/")),
             // An alias does not tell which access point it stands for, and policies know only that.
-            let any = format!("arn:{partition}:s3:*:*:accesspoint/*");
-            (any.clone(), format!("{any}/object/"))
-        } else {
-            let arn = format!("arn:{partition}:s3:::{name}");
-            (arn.clone(), format!("{arn}/"))
+            Kind::Alias => {
+                let any = "arn:aws:s3:*:*:accesspoint/*";
+                (any.to_owned(), format!("{any}/object/"))
+            }
         };
         let is_written = !(is_read_only || bucket.read_only);
-        Self { bucket: arn, objects, prefix: literal(bucket.prefix.as_str()), is_written }
+        Some(Self { bucket: arn, objects, prefix: literal(bucket.prefix.as_str()), is_written })
     }
 
     fn whole_bucket(&self) -> Self {
@@ -61,6 +63,29 @@ impl Place {
     /// Everything below.
     fn pattern(&self) -> String {
         format!("{}{}*", self.objects, self.prefix)
+    }
+}
+
+/// What a name stands for, of that which the actions of S3 in policies apply to.
+enum Kind {
+    Bucket,
+    AccessPoint,
+    Alias,
+}
+
+impl Kind {
+    /// `None` for Object Lambda, Outposts and directory buckets, which have actions of their own.
+    fn of(name: &str) -> Option<Self> {
+        let fields: Vec<&str> = name.splitn(6, ':').collect();
+        match fields.as_slice() {
+            ["arn", _, "s3", _, _, resource] if resource.starts_with("accesspoint") => {
+                Some(Self::AccessPoint)
+            }
+            ["arn", ..] => None,
+            _ if ["--ol-s3", "--x-s3", "--op-s3"].iter().any(|end| name.ends_with(end)) => None,
+            _ if name.ends_with("-s3alias") => Some(Self::Alias),
+            _ => Some(Self::Bucket),
+        }
     }
 }
 
@@ -127,9 +152,6 @@ const KEY_READ: &[&str] = &["kms:Decrypt"];
 /// The same, for writing.
 const KEY_WRITTEN: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
 
-/// How the aliases of access points end (S3 user guide, "Access point aliases").
-const ALIAS_ENDS: [&str; 2] = ["-s3alias", "--ol-s3"];
-
 /// STS API reference, `AssumeRole`, `Policy`.
 const SESSION_POLICY_CHARS_MAX: usize = 2048;
 
@@ -149,7 +171,7 @@ mod tests {
             line.flags.add(Key::Bucket, Written::new(*bucket, WrittenAt::Argument("test")));
         }
         let settings = crate::config::load(&line, &Surroundings::default()).unwrap();
-        session(&settings.buckets, is_read_only, "aws").map(|text| serde_json::from_str(&text).unwrap())
+        session(&settings.buckets, is_read_only).map(|text| serde_json::from_str(&text).unwrap())
     }
 
     #[test]
@@ -180,6 +202,24 @@ mod tests {
         let objects = json!([format!("{arn}/object/*"), "arn:aws:s3:*:*:accesspoint/*/object/*"]);
         assert_eq!(document["Statement"][0]["Resource"], objects);
         assert_eq!(document["Statement"][1]["Resource"], json!([arn, "arn:aws:s3:*:*:accesspoint/*"]));
+    }
+
+    #[test]
+    fn names_of_any_language_are_written_as_sts_takes_them() {
+        let document = policy(&["x=one/日本/😀"], false).unwrap();
+        assert_eq!(document["Statement"][0]["Resource"], json!(["arn:aws:s3:::one/日本/😀/*"]));
+        assert_eq!(ascii(&json!("日😀é")), r#""\u65e5\ud83d\ude00\u00e9""#);
+    }
+
+    #[test]
+    fn kinds_with_actions_of_their_own_are_not_narrowed() {
+        for name in [
+            "arn:aws:s3-object-lambda:eu-west-1:111122223333:accesspoint/mine",
+            "mine--ol-s3",
+            "a--usw2-az1--x-s3",
+        ] {
+            assert_eq!(policy(&["one", &format!("x={name}")], false), None, "{name}");
+        }
     }
 
     #[test]

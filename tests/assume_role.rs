@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3xmount::clock;
 use s3xmount::config::{self, CommandLine, Place, Surroundings, Written, options::Key};
 use s3xmount::credentials::{self, CodeSource, RoleOptions, SessionPolicy, SessionTag};
 use s3xmount::emulator::demo::{self, ACCOUNT_A, Rights};
 use s3xmount::emulator::{MfaDevice, Role, User};
 use s3xmount::error::Kind;
 use s3xmount::policy;
+use s3xmount::secret::Secret;
 use serde_json::{Value, json};
 
 use crate::support::{Options, World, failure};
@@ -68,7 +70,7 @@ async fn a_login_goes_on_where_the_session_has_ended() {
     world.clock.advance(Duration::from_secs(2 * 3600));
     assert_eq!(failure(mount.write_file("a/mine", b"without").await), Kind::Denied);
     let code = world.fresh_mfa_code(ACCOUNT_A, "alice");
-    mount.credentials().login(code).await.unwrap();
+    mount.credentials().login(Secret::from(code)).await.unwrap();
     mount.write_file("a/mine", b"after").await.unwrap();
     assert_eq!(world.stored("a/mine").unwrap(), b"after");
 }
@@ -146,7 +148,7 @@ fn narrowed_to(bucket: &str, is_read_only: bool) -> String {
     };
     line.flags.add(Key::Bucket, written(bucket));
     let settings = config::load(&line, &Surroundings::default()).unwrap();
-    policy::session(&settings.buckets, is_read_only, "aws").unwrap()
+    policy::session(&settings.buckets, is_read_only).unwrap()
 }
 
 /// What is refused here, S3 refuses: the mount itself would do all of it.
@@ -208,6 +210,22 @@ async fn managed_policies_narrow_a_session() {
     assert_eq!(failure(mount.write_file("a/new", b"new").await), Kind::Denied);
 }
 
+/// A machine boots with a wrong clock, mounts, and then its time service puts the clock right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_put_right_is_believed_again() {
+    let world = World::new();
+    world.clock.run_ahead(Duration::from_secs(3 * 3600));
+    let mount = world.mount().await;
+    mount.write_file("a/new", b"new").await.unwrap();
+    world.clock.run_ahead(Duration::ZERO);
+    for _ in 0..2 {
+        world.clock.advance(Duration::from_secs(2 * 3600));
+        mount.write_file("a/new", b"newer").await.unwrap();
+        assert!(mount.credentials().expiry().unwrap() > clock::now() + Duration::from_secs(3000));
+    }
+    assert!(world.count("AssumeRole") <= 8, "{}", world.count("AssumeRole"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_whose_clock_is_wrong_works_all_the_same() {
     const HOURS: Duration = Duration::from_secs(3 * 3600);
@@ -217,7 +235,7 @@ async fn a_machine_whose_clock_is_wrong_works_all_the_same() {
         let mount = world.mount().await;
         mount.write_file("a/new", b"new").await.unwrap();
         assert_eq!(mount.read_file("a/welcome.txt").await.unwrap(), world.stored("a/welcome.txt").unwrap());
-        assert!(mount.credentials().expiry().unwrap() > s3xmount::clock::now());
+        assert!(mount.credentials().expiry().unwrap() > clock::now());
 
         let world = World::new();
         let mount = world.mount().await;

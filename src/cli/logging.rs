@@ -37,11 +37,12 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
 
 /// Our own lines from `level` on, and everybody's warnings.
 ///
-/// Two libraries cry wolf: fuser warns when somebody else was first to unmount, and s3s calls
+/// What aws-config warns of is quoted whole, answers with keys in them included; we say ourselves what
+/// was wrong with the base identity. And two libraries cry wolf: fuser warns when somebody else was first to unmount, and s3s calls
 /// every refusal of the demo's server an error.
 fn filter(level: LogLevel) -> EnvFilter {
     let others = if level == LogLevel::Error { "error" } else { "warn" };
-    EnvFilter::new(format!("{others},fuser=error,s3s=off,s3xmount={level}"))
+    EnvFilter::new(format!("{others},aws_config=off,fuser=error,s3s=off,s3xmount={level}"))
 }
 
 /// Opens a log for appending. A long one is put aside first, so that two of them are the most there is.
@@ -81,7 +82,7 @@ mod tests {
             rules.sort_unstable();
             let others = if level == LogLevel::Error { "error" } else { "warn" };
             let own = format!("s3xmount={level}");
-            let mut expected = [others, "fuser=error", "s3s=off", own.as_str()];
+            let mut expected = [others, "aws_config=off", "fuser=error", "s3s=off", own.as_str()];
             expected.sort_unstable();
             assert_eq!(rules, expected);
         }

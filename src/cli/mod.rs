@@ -81,8 +81,13 @@ fn obey(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
 
 /// A role session of its own, from the configuration file and flags, where no mount is asked.
 fn new_session(line: &CommandLine, around: &Surroundings) -> Result<Session, Stop> {
-    let identity = config::load_identity(line, around).map_err(Stop::Refused)?;
-    daemon::new_session(&identity, prompt::ask_code()).map_err(Stop::Failed)
+    // What the file says about the mount that is to be here holds for a session in its place.
+    let settings = line.mount_point.as_ref().and_then(|_| config::load(line, around).ok());
+    let identity = match &settings {
+        Some(settings) => settings.buckets[0].identity.clone(),
+        None => config::load_identity(line, around).map_err(Stop::Refused)?,
+    };
+    daemon::new_session(&identity, settings.as_ref(), prompt::ask_code()).map_err(Stop::Failed)
 }
 
 #[expect(clippy::print_stderr, reason = "this is where failures reach the person at the prompt")]

@@ -14,6 +14,7 @@ use super::options::Key;
 use super::settle::{not_empty, one_of, region, url};
 use super::surroundings::Surroundings;
 use super::units;
+use crate::secret::Secret;
 
 /// Who signs requests, and how their role sessions are come by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +40,8 @@ pub struct Identity {
     pub session_tags: Vec<SessionTag>,
     /// The MFA device whose code the first role's trust policy asks for.
     pub mfa_serial: Option<String>,
-    /// A command that prints the present code.
-    pub mfa_command: Option<String>,
+    /// A command that prints the present code. It may have the seed of all codes in it.
+    pub mfa_command: Option<Secret>,
     /// What bounds the session of the last role beyond the role's own policies.
     pub session_policy: SessionPolicy,
     /// Managed policies that bound it.
@@ -115,7 +116,7 @@ pub fn settle(layers: Layers<'_>, around: &Surroundings) -> Result<Identity, Fai
         source_identity: layers.value(Key::SourceIdentity, source_identity)?,
         session_tags: session_tags(layers)?,
         mfa_serial: layers.value(Key::MfaSerial, mfa_serial)?,
-        mfa_command: layers.value(Key::MfaCommand, not_empty)?,
+        mfa_command: layers.value(Key::MfaCommand, not_empty)?.map(Secret::from),
         session_policy: layers
             .value(Key::SessionPolicy, |text| session_policy(text, around))?
             .unwrap_or(SessionPolicy::Auto),
@@ -147,7 +148,7 @@ fn refuse_role_settings_without_role(identity: &Identity, layers: Layers<'_>) ->
             let message = format!("{} says something about a role, but no role is named", key.spec().name);
             return Err(Failure::new(message)
                 .at(place.clone())
-                .hint("add --role-arn (in the file: role_arn), or leave it away"));
+                .hint("add --role-arn (in the file: role_arn), or leave it away; of the role of a profile, the profile says it"));
         }
     }
     Ok(())
@@ -298,13 +299,28 @@ fn policy_file(path: &str, around: &Surroundings) -> Result<String, Failure> {
     let document: Value = serde_json::from_str(&text).map_err(|error| {
         Failure::new(format!("the session policy {} is not JSON: {error}", absolute.display()))
     })?;
-    let document = document.to_string();
+    let document = ascii(&document);
     if document.len() > POLICY_CHARS_MAX {
         let message =
             format!("the session policy has {} characters; STS takes {POLICY_CHARS_MAX}", document.len());
         return Err(Failure::new(message).hint("use wildcards, or a managed policy with --policy-arn"));
     }
     Ok(document)
+}
+
+/// A document as STS takes it: characters beyond Latin-1, which keys may well have, are refused as
+/// they are (STS API reference, `AssumeRole`, `Policy`) and taken in JSON's own spelling.
+pub fn ascii(document: &Value) -> String {
+    let mut text = String::new();
+    for c in document.to_string().chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            text.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
 }
 
 fn policy_arn(text: &str) -> Result<String, Failure> {
@@ -321,7 +337,9 @@ fn policy_arn(text: &str) -> Result<String, Failure> {
 }
 
 /// Settings that make no sense without a role.
-const OF_A_ROLE: [Key; 9] = [
+///
+/// What bounds a session is not among them: it applies to the role of a profile as well.
+const OF_A_ROLE: [Key; 7] = [
     Key::ExternalId,
     Key::Duration,
     Key::RoleSessionName,
@@ -329,8 +347,6 @@ const OF_A_ROLE: [Key; 9] = [
     Key::SessionTag,
     Key::TransitiveTag,
     Key::MfaSerial,
-    Key::SessionPolicy,
-    Key::PolicyArn,
 ];
 
 /// What STS gives when nobody asks, and what every role allows.

@@ -194,7 +194,6 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  role-arn=ROLE  policy-arn=x", "not the ARN of a policy", "--policy-arn", ":policy/"),
         ("bucket=aaa  role-arn=ROLE  session-policy=/none", "cannot be read", "--session-policy", "`auto`"),
         ("bucket=aaa  on-revoked=x", "not a way", "--on-revoked", "reassume, fail"),
-        ("bucket=aaa  session-policy=none", "no role is named", "--session-policy", "--role-arn"),
         ("bucket=aaa  acl=bucket-owner", "not a canned ACL", "--acl", "bucket-owner-full-control"),
         ("bucket=aaa  expected-bucket-owner=123", "not an account", "--expected-bucket-owner", "12 digits"),
         ("bucket=aaa  storage-class=cheap", "not a storage class", "--storage-class", "STANDARD_IA"),

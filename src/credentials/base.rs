@@ -11,7 +11,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_config::credential_process::CredentialProcessProvider;
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::imds::credentials::ImdsCredentialsProvider;
@@ -21,11 +20,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_sts::config::IdentityCache;
+use aws_sdk_sts::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
+use aws_sdk_sts::config::{ConfigBag, IdentityCache, Intercept, RuntimeComponents};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::process;
 use super::profile::{self, Leaf, Means, Way};
 use super::role::{Cause, Failure, Sts, innermost_words};
 use super::schedule::Life;
@@ -64,6 +66,8 @@ pub(super) struct Base {
     pub(super) http_client: Option<SharedHttpClient>,
     /// What the sessions of a profile's roles are called if it does not say.
     pub(super) session_name: String,
+    /// The region whose STS is asked where nobody names one.
+    pub(super) region_otherwise: &'static str,
     /// What STS's clock shows.
     pub(super) time: ServerTime,
     /// Whether it was found before.
@@ -111,7 +115,7 @@ impl Base {
         let region = settings.region().map(ToString::to_string);
         // Where nothing names a region, finding that out again would cost an instance's metadata
         // service several timeouts at every renewal.
-        self.region.get_or_insert_with(|| region.clone().unwrap_or_else(|| REGION_WITHOUT_ANY.to_owned()));
+        self.region.get_or_insert_with(|| region.clone().unwrap_or_else(|| self.region_otherwise.to_owned()));
         let (leaf, roles) = match way {
             Some(Way { leaf, roles }) => (Some(leaf), roles),
             None => (None, Vec::new()),
@@ -177,9 +181,7 @@ impl Base {
     ) -> Result<Keys, CredentialsError> {
         let config = self.provider_config(settings);
         match means {
-            Means::Process(command) => {
-                CredentialProcessProvider::new(command.clone()).provide_credentials().await
-            }
+            Means::Process(command) => process::keys(command, LOAD_WAIT_MAX).await,
             Means::SingleSignOn | Means::ConsoleLogin => {
                 let provider = ProfileFileCredentialsProvider::builder().configure(&config);
                 provider.profile_name(profile).build().provide_credentials().await
@@ -218,11 +220,34 @@ impl Base {
             .region(self.region.clone().map(Region::new))
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
+            .interceptor(Timekeeper(self.time.clone()))
             .timeout_config(timeouts);
         if let Some(url) = &self.sts_endpoint_url {
             sts = sts.endpoint_url(url);
         }
         sts
+    }
+}
+
+/// Takes the time from every answer of STS, so that a clock that was wrong may be put right.
+#[derive(Debug)]
+struct Timekeeper(ServerTime);
+
+impl Intercept for Timekeeper {
+    fn name(&self) -> &'static str {
+        "take the time from STS"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(date) = context.response().headers().get("date") {
+            self.0.learn(date, 0);
+        }
+        Ok(())
     }
 }
 
@@ -321,9 +346,15 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
 /// STS answers within a second, or not at all.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(8);
 
-/// STS needs some region for its signature and its host name. This one answers for all of the
-/// commercial partition, and any custom endpoint takes it.
-const REGION_WITHOUT_ANY: &str = "us-east-1";
+/// The region to ask for a role where nobody names one. STS needs some region for its signature and its
+/// host name; these answer for all of their partitions, and any custom endpoint takes them.
+pub(super) fn region_of_partition(role_arn: Option<&str>) -> &'static str {
+    match role_arn.and_then(|arn| arn.split(':').nth(1)) {
+        Some("aws-cn") => "cn-north-1",
+        Some("aws-us-gov") => "us-gov-west-1",
+        _ => "us-east-1",
+    }
+}
 
 #[cfg(test)]
 mod tests {

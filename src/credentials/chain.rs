@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::base::{Base, Loaded};
 use super::codes::Codes;
@@ -103,6 +102,14 @@ impl Chain {
     /// it), asks once more for less.
     async fn assume(&mut self, sts: &Sts, hop: &Hop<'_>) -> Result<RoleSession, Failure> {
         let mut learnt = self.learnt.get(&hop.role.arn).copied().unwrap_or_default();
+        if hop.is_chained() && hop.role.duration > DURATION_ALWAYS_ALLOWED && !learnt.only_an_hour {
+            tracing::warn!(
+                role = hop.role.arn,
+                "a role that is assumed from another role lasts an hour at most; asking for that"
+            );
+            learnt.only_an_hour = true;
+            self.learnt.insert(hop.role.arn.clone(), learnt);
+        }
         let code = match &hop.role.mfa_serial {
             Some(serial) => Some(self.codes.code(serial).await?),
             None => None,
@@ -110,16 +117,14 @@ impl Chain {
         loop {
             let wish = self.wish(hop, learnt, code.clone());
             let failure = match role::assume(sts, &wish, &self.clock).await {
-                Ok(session) => {
-                    self.learnt.insert(hop.role.arn.clone(), learnt);
-                    return Ok(session);
-                }
+                Ok(session) => return Ok(session),
                 Err(failure) => failure,
             };
+            let has_spare_policy = wish.policy.is_some() && self.bounds.policy.may_be_left_out();
             match failure.cause() {
                 // "Exceeds the role's maximum" and "exceeds the hour of role chaining" are both plain
                 // `ValidationError`s, distinct from others only by their wording. So the wording is
-                // not consulted: if something else is invalid, the second call says so again.
+                // not consulted: if something else is invalid, the next call says so again.
                 Cause::Invalid if wish.duration > DURATION_ALWAYS_ALLOWED => {
                     learnt.only_an_hour = true;
                     tracing::warn!(
@@ -129,7 +134,7 @@ impl Chain {
                         "the role may not allow sessions of that length; asking for an hour"
                     );
                 }
-                Cause::PolicyRefused if wish.policy.is_some() && self.bounds.policy.may_be_left_out() => {
+                Cause::PolicyRefused | Cause::Invalid if has_spare_policy => {
                     learnt.no_policy = true;
                     tracing::warn!(
                         role = hop.role.arn,
@@ -139,31 +144,19 @@ impl Chain {
                 }
                 _ => return Err(failure),
             }
+            self.learnt.insert(hop.role.arn.clone(), learnt);
         }
     }
 
-    fn wish<'a>(&'a self, hop: &Hop<'a>, learnt: Learnt, code: Option<String>) -> Wish<'a> {
+    fn wish<'a>(&self, hop: &Hop<'a>, learnt: Learnt, code: Option<String>) -> Wish<'a> {
         let is_last = hop.index + 1 == hop.count;
-        let policy = self.bounds.policy.document().filter(|_| is_last && !learnt.no_policy);
-        let policy_arns = if is_last { &self.bounds.policy_arns[..] } else { &[] };
-        Wish { role: hop.role, duration: self.duration(hop, learnt), code, policy, policy_arns }
-    }
-
-    fn duration(&self, hop: &Hop<'_>, learnt: Learnt) -> Duration {
-        let wanted = hop.role.duration;
-        if wanted <= DURATION_ALWAYS_ALLOWED || learnt.only_an_hour {
-            return wanted.min(DURATION_ALWAYS_ALLOWED);
-        }
-        if !hop.is_chained() {
-            return wanted;
-        }
-        if !self.learnt.contains_key(&hop.role.arn) {
-            tracing::warn!(
-                role = hop.role.arn,
-                "a role that is assumed from another role lasts an hour at most; asking for that"
-            );
-        }
-        DURATION_ALWAYS_ALLOWED
+        let policy = self.bounds.policy.document(&hop.role.arn).filter(|_| is_last && !learnt.no_policy);
+        let policy_arns = if is_last { self.bounds.policy_arns.clone() } else { Vec::new() };
+        let duration = match hop.role.duration {
+            wanted if learnt.only_an_hour => wanted.min(DURATION_ALWAYS_ALLOWED),
+            wanted => wanted,
+        };
+        Wish { role: hop.role, duration, code, policy, policy_arns }
     }
 }
 
@@ -232,10 +225,16 @@ impl Hop<'_> {
 }
 
 impl SessionPolicy {
-    fn document(&self) -> Option<&str> {
+    /// The document for a session of this role. What we made up names buckets as the partition `aws`
+    /// has them; those that the role can reach are in its own.
+    fn document(&self, role_arn: &str) -> Option<String> {
+        let partition = role_arn.split(':').nth(1).unwrap_or("aws");
         match self {
             Self::None => None,
-            Self::Demanded(document) | Self::Preferred(document) => Some(document),
+            Self::Demanded(document) => Some(document.clone()),
+            Self::Preferred(document) => {
+                Some(document.replace("\"arn:aws:s3:::", &format!("\"arn:{partition}:s3:::")))
+            }
         }
     }
 

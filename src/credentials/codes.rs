@@ -7,14 +7,15 @@
 
 use std::fmt;
 use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::process::Command;
 
+use super::process;
 use super::role::{Cause, Failure};
+use crate::secret::Secret;
 
 /// Asks a person for the present code of the device with this serial number. It may block.
 pub type AskCode = Arc<dyn Fn(&str) -> io::Result<String> + Send + Sync>;
@@ -23,7 +24,7 @@ pub type AskCode = Arc<dyn Fn(&str) -> io::Result<String> + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct CodeSource {
     /// A command of the shell that prints the present code; nobody else is asked then.
-    pub command: Option<String>,
+    pub command: Option<Secret>,
     /// How to ask the person at the prompt, for as long as there is one: until the first session is there.
     pub ask: Option<AskCode>,
 }
@@ -37,25 +38,58 @@ impl fmt::Debug for CodeSource {
 
 /// The codes of one chain of roles.
 pub(super) struct Codes {
-    command: Option<String>,
+    command: Option<Secret>,
     ask: Mutex<Option<AskCode>>,
-    /// One that was handed over and not yet used.
-    given: Mutex<Option<String>>,
+    given: Mutex<Given>,
+    /// Whether a role has ever asked for one.
+    are_needed: AtomicBool,
+}
+
+/// A code that somebody has handed over.
+#[derive(Default)]
+struct Given {
+    /// The code, until it is used.
+    code: Option<Secret>,
+    /// The attempt that is under way, counted from 1.
+    attempt: u64,
+    /// The attempt that used it.
+    used_by: Option<u64>,
 }
 
 impl Codes {
     pub(super) fn new(source: CodeSource) -> Self {
-        Self { command: source.command, ask: Mutex::new(source.ask), given: Mutex::default() }
+        let (command, ask) = (source.command, Mutex::new(source.ask));
+        Self { command, ask, given: Mutex::default(), are_needed: AtomicBool::new(false) }
     }
 
-    /// Hands over a code for the next attempt.
-    pub(super) fn give(&self, code: String) {
-        *self.given.lock() = Some(code);
+    /// Begins an attempt and returns its number.
+    pub(super) fn begin_attempt(&self) -> u64 {
+        let mut given = self.given.lock();
+        given.attempt += 1;
+        given.attempt
+    }
+
+    /// Hands over a code. Returns the number of the first attempt that begins after this.
+    pub(super) fn give(&self, code: Secret) -> u64 {
+        let mut given = self.given.lock();
+        given.code = Some(code);
+        given.used_by = None;
+        given.attempt + 1
+    }
+
+    /// The attempt that used the code that was given last.
+    pub(super) fn used_by(&self) -> Option<u64> {
+        self.given.lock().used_by
     }
 
     /// Takes back what was not used: it would be stale when its time comes.
     pub(super) fn withdraw(&self) {
-        self.given.lock().take();
+        self.given.lock().code.take();
+    }
+
+    /// Whether it takes a person to renew.
+    pub(super) fn are_said_by_people(&self) -> bool {
+        self.command.is_none() && self.are_needed.load(Ordering::Relaxed)
     }
 
     /// There is nobody at the prompt any more.
@@ -65,11 +99,12 @@ impl Codes {
 
     /// The present code of a device.
     pub(super) async fn code(&self, serial: &str) -> Result<String, Failure> {
-        if let Some(given) = self.given.lock().take() {
-            return Ok(given);
+        self.are_needed.store(true, Ordering::Relaxed);
+        if let Some(code) = self.take() {
+            return Ok(code.expose().to_owned());
         }
         if let Some(command) = &self.command {
-            return printed_by(command).await;
+            return printed_by(command.expose()).await;
         }
         let ask = self.ask.lock().clone();
         let Some(ask) = ask else { return Err(Failure::new(Cause::CodeNeeded).quoting(serial)) };
@@ -81,23 +116,20 @@ impl Codes {
     }
 }
 
+impl Codes {
+    fn take(&self) -> Option<Secret> {
+        let mut given = self.given.lock();
+        let code = given.code.take()?;
+        given.used_by = Some(given.attempt);
+        Some(code)
+    }
+}
+
 /// Runs a command and takes what it prints.
 async fn printed_by(command: &str) -> Result<String, Failure> {
-    let failed = |why: String| Failure::new(Cause::CodeUnavailable).quoting(why);
-    let run = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(COMMAND_WAIT_MAX, run)
-        .await
-        .map_err(|_| failed(format!("the command printed nothing within {} s", COMMAND_WAIT_MAX.as_secs())))?
-        .map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(format!("the command ended with {}", output.status)));
-    }
-    understood(&String::from_utf8_lossy(&output.stdout))
+    let printed = process::run(command, COMMAND_WAIT_MAX).await;
+    let printed = printed.map_err(|why| Failure::new(Cause::CodeUnavailable).quoting(why))?;
+    understood(printed.expose())
 }
 
 /// STS API reference, `AssumeRole`, `TokenCode`: six digits. What is not a code is not quoted: it may
@@ -127,7 +159,7 @@ mod tests {
     const DEVICE: &str = "arn:aws:iam::111122223333:mfa/alice";
 
     fn of_command(command: &str) -> Codes {
-        Codes::new(CodeSource { command: Some(command.to_owned()), ask: None })
+        Codes::new(CodeSource { command: Some(Secret::from(command.to_owned())), ask: None })
     }
 
     #[tokio::test]
@@ -157,10 +189,13 @@ mod tests {
     #[tokio::test]
     async fn a_code_that_was_handed_over_serves_once() {
         let codes = Codes::new(CodeSource::default());
-        codes.give("111111".to_owned());
+        assert!(!codes.are_said_by_people(), "nobody has asked for one");
+        assert_eq!(codes.begin_attempt(), 1);
+        assert_eq!(codes.give(Secret::from("111111".to_owned())), 2);
         assert_eq!(codes.code(DEVICE).await.unwrap(), "111111");
-        assert!(codes.code(DEVICE).await.is_err());
-        codes.give("222222".to_owned());
+        assert_eq!(codes.used_by(), Some(1), "the attempt that was under way took it");
+        assert!(codes.code(DEVICE).await.is_err() && codes.are_said_by_people());
+        codes.give(Secret::from("222222".to_owned()));
         codes.withdraw();
         assert!(codes.code(DEVICE).await.is_err());
     }

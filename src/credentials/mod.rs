@@ -42,6 +42,7 @@
 mod base;
 mod chain;
 mod codes;
+mod process;
 mod profile;
 mod provider;
 mod refresh;
@@ -74,6 +75,7 @@ use self::role::Failure;
 use self::schedule::Life;
 use crate::clock::ServerTime;
 use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
 use crate::task::Tasks;
 
 /// How to come by credentials.
@@ -206,12 +208,15 @@ impl Credentials {
     async fn obtain(options: Options) -> (Obtained, Option<Failure>) {
         let Options { region, sts_endpoint_url, http_client, session_name, clock, .. } = options;
         let time = ServerTime::default();
+        let first_role = options.roles.first().map(|role| role.arn.as_str());
+        let region_otherwise = base::region_of_partition(first_role);
         let base = Base {
             source: options.base,
             region,
             sts_endpoint_url,
             http_client,
             session_name,
+            region_otherwise,
             time,
             is_proven: false,
         };
@@ -224,11 +229,11 @@ impl Credentials {
         let failure = match first {
             Ok(grant) => {
                 tracing::info!(?grant, "credentials obtained");
-                shared.publish(grant);
+                shared.publish(grant, 0);
                 None
             }
             Err(failure) => {
-                shared.publish_failure(failure.clone());
+                shared.publish_failure(failure.clone(), 0);
                 Some(failure)
             }
         };
@@ -268,7 +273,7 @@ impl Credentials {
     /// # Errors
     ///
     /// Says why there is no new session. The old one goes on serving.
-    pub async fn login(&self, code: String) -> Result<Option<SystemTime>> {
+    pub async fn login(&self, code: Secret) -> Result<Option<SystemTime>> {
         self.shared.login(code).await?;
         Ok(self.expiry())
     }
@@ -281,6 +286,13 @@ impl Credentials {
     pub async fn keys(&self) -> Result<Keys> {
         let provider = Provider::new(Arc::clone(&self.shared));
         provider.keys().await.map_err(|unavailable| Error::new(Kind::Denied, unavailable.to_string()))
+    }
+
+    /// Waits for the first session.
+    pub async fn obtained(&self) {
+        let mut offers = self.shared.offer.subscribe();
+        // It fails only where nobody could offer any more, and then there is nothing to wait for either.
+        offers.wait_for(|offer| offer.grant.is_some()).await.ok();
     }
 
     /// Whether there ever were any.

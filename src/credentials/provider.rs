@@ -12,7 +12,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 
-use super::refresh::{Offer, Shared};
+use super::refresh::{Offer, Shared, Standing};
 use super::schedule::Outlook;
 
 /// Answers the SDK; clones of it answer alike.
@@ -39,13 +39,23 @@ impl Provider {
     async fn next_keys(&self) -> Result<Keys, Unavailable> {
         let mut offers = self.shared.offer.subscribe();
         loop {
-            match self.verdict(&offers.borrow_and_update()) {
+            let verdict = self.verdict(&offers.borrow_and_update());
+            let patience = match verdict {
                 Verdict::Sign(keys) => return Ok(keys),
                 Verdict::Fail(unavailable) => return Err(unavailable),
-                // The grant may have ended while the machine was asleep, unseen by the task.
-                Verdict::Wait => self.shared.wake(),
+                Verdict::Wait => Duration::MAX,
+                Verdict::WaitBriefly => DOUBT_WAIT_MAX,
+            };
+            // The grant may have ended while the machine was asleep, unseen by the task.
+            self.shared.wake();
+            match tokio::time::timeout(patience, offers.changed()).await {
+                Ok(changed) => changed.expect("the sender is in `shared`, which we hold"),
+                Err(_) => {
+                    if let Some(grant) = self.shared.offer.borrow().living(self.shared.clock.now()) {
+                        return Ok(grant.keys.clone());
+                    }
+                }
             }
-            offers.changed().await.expect("the sender is in `shared`, which we hold");
         }
     }
 
@@ -53,8 +63,17 @@ impl Provider {
         if let Some(grant) = offer.usable(self.shared.clock.now()) {
             return Verdict::Sign(grant.keys.clone());
         }
+        match offer.standing {
+            Standing::Suspect => return Verdict::WaitBriefly,
+            // Where fresh keys are refused as well, new ones are sought ever more slowly. It may be one
+            // request that is wrong and not the keys, so others are not kept waiting for those.
+            Standing::Refused if offer.refusals > 1 && offer.attended => return Verdict::WaitBriefly,
+            Standing::Good | Standing::Refused => {}
+        }
         match &offer.failure {
-            _ if !offer.attended => Verdict::Fail(Unavailable::passing("the mount is being taken down")),
+            _ if !offer.attended => Verdict::Fail(Unavailable::passing(
+                "nobody renews them any more, for the mount is being taken down",
+            )),
             Some(failure) if failure.outlook() == Outlook::Final => {
                 Verdict::Fail(Unavailable { reason: failure.to_string(), is_final: true })
             }
@@ -74,6 +93,8 @@ impl Provider {
 enum Verdict {
     Sign(Keys),
     Wait,
+    /// There are keys that may well be good; it is worth a moment to know better.
+    WaitBriefly,
     Fail(Unavailable),
 }
 
@@ -91,6 +112,9 @@ impl fmt::Debug for Provider {
         f.debug_tuple("Provider").field(&self.shared.offer.borrow().grant).finish()
     }
 }
+
+/// How long a doubt keeps requests waiting. STS answers in less, or something is wrong with it.
+const DOUBT_WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// There is nothing to sign a request with.
 ///

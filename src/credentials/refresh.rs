@@ -19,6 +19,7 @@ use super::codes::Codes;
 use super::role::{Cause, Failure};
 use super::schedule::{self, Failures, Next, Outlook, Situation, Suspicion};
 use super::{Clock, Grant};
+use crate::secret::Secret;
 
 /// What is to be had at the moment.
 #[derive(Clone)]
@@ -31,8 +32,9 @@ pub(super) struct Offer {
     pub(super) refusals: u32,
     /// Why there are no newer ones, if the last attempt failed.
     pub(super) failure: Option<Failure>,
-    /// How many attempts there were since the start, and how many of them succeeded.
+    /// The number of the attempt that ended last.
     pub(super) attempts: u64,
+    /// How many attempts succeeded after the first that did.
     pub(super) renewals: u64,
     /// Whether anybody is still renewing.
     pub(super) attended: bool,
@@ -52,8 +54,12 @@ pub(super) enum Standing {
 impl Offer {
     /// The keys, if a request may be signed with them.
     pub(super) fn usable(&self, now: SystemTime) -> Option<&Grant> {
-        let grant = self.grant.as_deref().filter(|_| self.standing == Standing::Good)?;
-        grant.life.is_none_or(|life| life.is_usable(now)).then_some(grant)
+        self.living(now).filter(|_| self.standing == Standing::Good)
+    }
+
+    /// The keys, if they have not ended.
+    pub(super) fn living(&self, now: SystemTime) -> Option<&Grant> {
+        self.grant.as_deref().filter(|grant| grant.life.is_none_or(|life| life.is_usable(now)))
     }
 
     fn is(&self, access_key_id: &str) -> bool {
@@ -142,8 +148,9 @@ impl Shared {
                 return false;
             }
             // While STS fails there are no other keys, and those at hand should go on serving.
-            let can_be_mended =
-                offer.failure.is_none() && schedule::has_served(grant.issued, grant.life, now);
+            // The same holds where it takes a person to renew.
+            let is_renewable = offer.failure.is_none() && !self.codes.are_said_by_people();
+            let can_be_mended = is_renewable && schedule::has_served(grant.issued, grant.life, now);
             is_worth_it = can_be_mended && suspicion.lock().may_be_raised(Instant::now().into_std());
             if is_worth_it {
                 offer.standing = Standing::Suspect;
@@ -166,17 +173,17 @@ impl Shared {
         }
     }
 
-    /// Renews now, with this code; returns when that attempt has ended.
-    pub(super) async fn login(&self, code: String) -> Result<(), Failure> {
+    /// Renews now, with this code; returns when the attempt has ended that used it, or else the
+    /// first that could have.
+    pub(super) async fn login(&self, code: Secret) -> Result<(), Failure> {
         let _alone = self.logins.lock().await;
         let mut offers = self.offer.subscribe();
-        let before = offers.borrow_and_update().attempts;
-        self.codes.give(code);
+        let could_use = self.codes.give(code);
         self.wanted.store(true, Ordering::Release);
         self.wake();
-        // An attempt that was under way already may end first, without having seen the code.
         let ended = |offer: &Offer| {
-            !offer.attended || (offer.attempts > before && !self.wanted.load(Ordering::Acquire))
+            let used_by = self.codes.used_by();
+            !offer.attended || offer.attempts >= used_by.unwrap_or(could_use)
         };
         let waited = tokio::time::timeout(self.wait_max, offers.wait_for(ended)).await;
         self.codes.withdraw();
@@ -187,7 +194,8 @@ impl Shared {
     }
 
     /// Offers new keys.
-    pub(super) fn publish(&self, grant: Grant) {
+    pub(super) fn publish(&self, grant: Grant, attempt: u64) {
+        // Whoever has just logged in wants no other one: the code is used, or was not needed.
         self.wanted.store(false, Ordering::Release);
         self.offer.send_modify(|offer| {
             // A row of refusals ends with a grant that was replaced in good standing.
@@ -196,19 +204,19 @@ impl Shared {
             offer.renewals += u64::from(offer.grant.is_some());
             offer.grant = Some(Arc::new(grant));
             offer.failure = None;
-            offer.attempts += 1;
+            offer.attempts = attempt;
         });
     }
 
     /// Says why there are none.
-    pub(super) fn publish_failure(&self, failure: Failure) {
+    pub(super) fn publish_failure(&self, failure: Failure, attempt: u64) {
         self.offer.send_modify(|offer| {
             // Nobody was better than they: what is merely suspect serves on.
             if offer.standing == Standing::Suspect {
                 offer.standing = Standing::Good;
             }
             offer.failure = Some(failure);
-            offer.attempts += 1;
+            offer.attempts = attempt;
         });
     }
 }
@@ -232,7 +240,12 @@ pub(super) async fn first(chain: &mut Chain, patience: Patience) -> Result<Grant
         };
         count += 1;
         let is_enough = patience == Patience::SomeAttempts && count == START_ATTEMPTS_MAX;
-        if failure.outlook() == Outlook::Final || is_enough {
+        // At boot a machine without a network is one without credentials, to the SDK.
+        let may_pass = match failure.outlook() {
+            Outlook::Final => patience == Patience::WhileItMayPass && failure.cause() == Cause::NoBase,
+            _ => true,
+        };
+        if !may_pass || is_enough {
             return Err(failure);
         }
         if patience == Patience::WhileItMayPass && count == 1 {
@@ -272,9 +285,10 @@ impl Refresher {
     pub(super) async fn run(mut self) {
         loop {
             self.wait_until_due().await;
+            let attempt = self.shared.codes.begin_attempt();
             match self.chain.renew().await {
-                Ok(grant) => self.publish(grant),
-                Err(failure) => self.record(failure),
+                Ok(grant) => self.publish(grant, attempt),
+                Err(failure) => self.record(failure, attempt),
             }
             self.last_attempt = Instant::now();
         }
@@ -317,7 +331,7 @@ impl Refresher {
         }
     }
 
-    fn publish(&mut self, grant: Grant) {
+    fn publish(&mut self, grant: Grant, attempt: u64) {
         self.failures = None;
         let attempts = std::mem::take(&mut self.failed);
         let until = grant.life.map(|life| crate::clock::to_unix(life.expiry).0);
@@ -332,7 +346,7 @@ impl Refresher {
             // ever; what the server says of them next is for the application.
             tracing::warn!("the server refused the base credentials, and they have not changed since");
         }
-        self.shared.publish(grant);
+        self.shared.publish(grant, attempt);
     }
 
     fn is_refused(&self, access_key_id: &str) -> bool {
@@ -340,7 +354,7 @@ impl Refresher {
         offer.standing == Standing::Refused && offer.is(access_key_id)
     }
 
-    fn record(&mut self, failure: Failure) {
+    fn record(&mut self, failure: Failure, attempt: u64) {
         let now = self.shared.clock.now();
         let outlook = failure.outlook();
         let before = self.failures.take().filter(|failures| failures.outlook == outlook);
@@ -363,7 +377,7 @@ impl Refresher {
             tracing::debug!(%failure, attempts = self.failed, "credentials could not be renewed; trying again");
         }
         self.failures = Some(Failures { count, outlook, remaining });
-        self.shared.publish_failure(failure);
+        self.shared.publish_failure(failure, attempt);
     }
 
     /// Says once per outage that it has begun to hurt.

@@ -85,8 +85,8 @@ pub(super) struct Wish<'a> {
     /// The present code of the role's MFA device, if it has one.
     pub(super) code: Option<String>,
     /// What bounds the session beyond the role's own policies.
-    pub(super) policy: Option<&'a str>,
-    pub(super) policy_arns: &'a [String],
+    pub(super) policy: Option<String>,
+    pub(super) policy_arns: Vec<String>,
 }
 
 /// Asks for one session.
@@ -134,7 +134,7 @@ impl Wish<'_> {
             .set_source_identity(role.source_identity.clone())
             .set_serial_number(role.mfa_serial.clone())
             .set_token_code(self.code.clone())
-            .set_policy(self.policy.map(str::to_owned));
+            .set_policy(self.policy.clone());
         let request = self.policy_arns.iter().fold(request, |request, arn| {
             request.policy_arns(PolicyDescriptorType::builder().arn(arn).build())
         });

@@ -73,7 +73,7 @@ impl FrontDesk {
             None => waiting().map_or_else(|| self.identity(None), Ok)?,
             Some(_) => self.identity(directory)?,
         };
-        let until = credentials.login(code.expose().to_owned()).await.map_err(|error| refused(&error))?;
+        let until = credentials.login(code.clone()).await.map_err(|error| refused(&error))?;
         let role = credentials.caller().map(|caller| caller.arn).unwrap_or_default();
         Ok(Answer::LoggedIn { role, until: until.map(control::written) })
     }

@@ -4,8 +4,12 @@
 //! leaves its own buckets without credentials, and the others are mounted all the same. Only if none
 //! can be had is there nothing to mount.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
@@ -22,35 +26,70 @@ use crate::task::Tasks;
 pub(super) struct Identities(Vec<(Identity, Arc<Credentials>)>);
 
 impl Identities {
-    /// Obtains the first sessions of all.
+    /// Obtains the first sessions of all, side by side: none has to wait for another's trouble.
     pub(super) async fn obtain(
         settings: &Settings,
         ask: Option<AskCode>,
         connections: &SharedHttpClient,
         refreshing: &Tasks,
     ) -> Result<Self, Failure> {
-        let mut all: Vec<(Identity, Arc<Credentials>)> = Vec::new();
-        let mut failures: Vec<Error> = Vec::new();
+        let mut identities: Vec<Identity> = Vec::new();
         for bucket in &settings.buckets {
-            let identity = &bucket.identity;
-            if all.iter().any(|(other, _)| other == identity) {
-                continue;
+            if !identities.contains(&bucket.identity) {
+                identities.push(bucket.identity.clone());
             }
-            let bounds = bounds(identity, settings);
-            let options = options(identity, bounds, ask.clone(), connections.clone());
-            let (credentials, failure) = Credentials::start_anyway(options, refreshing).await;
+        }
+        let is_alone = identities.len() == 1;
+        let ask = ask.map(one_at_a_time);
+        let starting: Vec<_> = identities
+            .into_iter()
+            .map(|identity| {
+                let options =
+                    options(&identity, bounds(&identity, settings), ask.clone(), connections.clone());
+                // One of several does not wait: the mount begins with those that are there.
+                let options = credentials::Options { wait: options.wait && is_alone, ..options };
+                let tasks = refreshing.clone();
+                let start = async move { Credentials::start_anyway(options, &tasks).await };
+                (identity, refreshing.spawn("obtain", start))
+            })
+            .collect();
+        let (mut all, mut failures) = (Vec::new(), Vec::new());
+        for (identity, start) in starting {
+            let (credentials, failure) =
+                start.await.map_err(|_| Failure::new("a start was cut short by a bug"))?;
             if let Some(failure) = failure {
-                tracing::error!(bucket = %bucket.name, %failure, "no credentials for this bucket");
+                let roles = identity.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::error!(roles, %failure, "no credentials yet for the buckets of this identity");
                 failures.push(failure);
             }
-            all.push((identity.clone(), credentials));
+            all.push((identity, credentials));
         }
-        if failures.len() == all.len()
-            && let Some(first) = failures.into_iter().next()
-        {
-            return Err(first.into());
+        let all = Self(all);
+        match failures.into_iter().next() {
+            Some(first) if !all.iter().any(|(_, credentials)| credentials.are_there()) => {
+                all.wait_for_any(first).await?;
+            }
+            _ => {}
         }
-        Ok(Self(all))
+        Ok(all)
+    }
+
+    /// Waits for the first of them to have a session, if that was asked for; they go on trying by themselves.
+    async fn wait_for_any(&self, failure: Error) -> Result<(), Failure> {
+        let mut waiting: Vec<_> = self
+            .iter()
+            .filter(|(identity, _)| identity.wait)
+            .map(|(_, credentials)| Box::pin(credentials.obtained()))
+            .collect();
+        if waiting.is_empty() || self.0.len() == 1 {
+            return Err(failure.into());
+        }
+        poll_fn(|context| {
+            let is_any = waiting.iter_mut().any(|one| one.as_mut().poll(context).is_ready());
+            if is_any { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Ok(())
     }
 
     /// Those of one bucket.
@@ -121,7 +160,7 @@ fn session_tag(tag: &config::SessionTag) -> SessionTag {
 }
 
 /// What bounds the sessions of an identity, from all buckets that share it.
-fn bounds(identity: &Identity, settings: &Settings) -> Bounds {
+pub(super) fn bounds(identity: &Identity, settings: &Settings) -> Bounds {
     let policy = match &identity.session_policy {
         config::SessionPolicy::None => SessionPolicy::None,
         config::SessionPolicy::Document(document) => SessionPolicy::Demanded(document.clone()),
@@ -141,28 +180,27 @@ pub(super) fn bounds_of_no_mount(identity: &Identity) -> Bounds {
     Bounds { policy, policy_arns: identity.policy_arns.clone() }
 }
 
+/// There is one terminal, and two questions on it would be answered by the same code.
+fn one_at_a_time(ask: AskCode) -> AskCode {
+    let turn = Mutex::new(());
+    Arc::new(move |serial| {
+        let _turn = turn.lock();
+        ask(serial)
+    })
+}
+
 fn narrowed_to_mount(identity: &Identity, settings: &Settings) -> SessionPolicy {
     let buckets: Vec<BucketSettings> =
         settings.buckets.iter().filter(|bucket| bucket.identity == *identity).cloned().collect();
-    match policy::session(&buckets, settings.read_only, partition(identity)) {
+    match policy::session(&buckets, settings.read_only) {
         Some(document) => SessionPolicy::Preferred(document),
         None => {
             tracing::warn!(
                 buckets = buckets.len(),
-                "these are too many to narrow the role session to them; it may do all that the role may"
+                "the role session cannot be narrowed to these (too many, or of a special kind); it may do all that the role may"
             );
             SessionPolicy::None
         }
-    }
-}
-
-/// The partition that the buckets are in: an identity reaches no other.
-fn partition(identity: &Identity) -> &str {
-    match (identity.roles.last(), identity.region.as_deref().unwrap_or_default()) {
-        (Some(role), _) => role.partition(),
-        (None, region) if region.starts_with("cn-") => "aws-cn",
-        (None, region) if region.starts_with("us-gov-") => "aws-us-gov",
-        (None, _) => "aws",
     }
 }
 
@@ -181,5 +219,5 @@ impl CredentialsOwner for Credentials {
     }
 }
 
-/// How long an operation waits for credentials. Within the attempt timeout of small requests.
+/// How long an operation waits for credentials. Within the whole time that small requests have.
 const CREDENTIALS_PATIENCE: Duration = Duration::from_secs(60);

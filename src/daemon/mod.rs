@@ -109,18 +109,26 @@ fn listen(place: control::Place, desk: FrontDesk, listening: &Tasks) {
     }
 }
 
-/// Makes a role session that serves no mount.
+/// Makes a role session that serves no mount. With the `settings` of one it is narrowed as that
+/// mount's would be.
 ///
 /// # Errors
 /// Why there is none.
-pub fn new_session(identity: &Identity, ask: Option<AskCode>) -> Result<control::Session, Failure> {
+pub fn new_session(
+    identity: &Identity,
+    settings: Option<&Settings>,
+    ask: Option<AskCode>,
+) -> Result<control::Session, Failure> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("the runtime could not be started: {error}")))?;
     runtime.block_on(async {
         let tasks = Tasks::new(Handle::current());
-        let bounds = identities::bounds_of_no_mount(identity);
+        let bounds = match settings {
+            Some(settings) => identities::bounds(identity, settings),
+            None => identities::bounds_of_no_mount(identity),
+        };
         let options = identities::options(identity, bounds, ask, s3::connections());
         let credentials = Credentials::start(options, &tasks).await?;
         let keys = credentials.keys().await?;

@@ -1,7 +1,7 @@
 //! SDK clients: where they send, how long they wait, how often they try, who they say they are.
 //!
 //! There are two for each region, differing only in patience. *Quick* ones carry requests that
-//! S3 answers at once: an attempt that hangs is given up after some seconds and made again,
+//! S3 answers at once: an attempt whose answer does not begin is given up after some seconds and made again,
 //! because applications do not expect a file system to have transient errors. *Bulk* ones carry
 //! bodies up, and requests that S3 may work on for minutes (completing an upload, copying).
 //!
@@ -119,10 +119,12 @@ pub(super) fn without_checksum() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::Config::builder().request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
 }
 
+/// An answer that does not begin is given up. What comes before sending does not count: a request may
+/// have to wait for credentials, and being cut and begun again it would never hear why there are none.
 fn quick_timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_PATIENCE)
-        .operation_attempt_timeout(Duration::from_secs(15))
+        .read_timeout(Duration::from_secs(15))
         .operation_timeout(Duration::from_secs(120))
         .build()
 }

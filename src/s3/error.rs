@@ -88,6 +88,11 @@ impl S3Error {
         self.0.kind
     }
 
+    /// The status of the answer, if there was one.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
     /// S3's own code, such as `AccessDenied`; none in answers to HEAD.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()

@@ -20,6 +20,18 @@ impl Gateway {
     /// [`S3ErrorKind::Absent`]; and [`S3ErrorKind::Denied`], which without the right to list is
     /// also the answer for an object that is absent.
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, S3Error> {
+        let error = match self.head_once(key).await {
+            Ok(output) => return self.described(key, output),
+            Err(error) => error,
+        };
+        if error.status() != Some(400) || error.code().is_some() {
+            return Err(error);
+        }
+        self.say_why(key).await?;
+        self.described(key, self.head_once(key).await?)
+    }
+
+    async fn head_once(&self, key: &ObjectKey) -> Result<HeadObjectOutput, S3Error> {
         let request = self.request("HeadObject", Some(key.as_str()));
         let _permit = self.permit().await;
         let call = self
@@ -30,9 +42,19 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        match call.send().await {
-            Ok(output) => meta_of_head(output).ok_or_else(|| incomplete(request)),
-            Err(error) => Err(S3Error::sort(request, &error)),
+        call.send().await.map_err(|error| S3Error::sort(request, &error))
+    }
+
+    fn described(&self, key: &ObjectKey, output: HeadObjectOutput) -> Result<ObjectMeta, S3Error> {
+        meta_of_head(output).ok_or_else(|| incomplete(self.request("HeadObject", Some(key.as_str()))))
+    }
+
+    /// Finds out what a HEAD could not say for want of a body: a GET of one byte is refused for the same
+    /// reasons, and tells them. If a session has ended, it is renewed on the way.
+    async fn say_why(&self, key: &ObjectKey) -> Result<(), S3Error> {
+        match self.get_object(key, Some(ByteRange { start: 0, end: 1 }), None).await {
+            Err(error) if error.kind() != S3ErrorKind::InvalidRange => Err(error),
+            _ => Ok(()),
         }
     }
 

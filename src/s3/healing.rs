@@ -1,7 +1,7 @@
 //! Answers that say more about the credentials, or the clock, than about the request.
 //!
 //! ```text
-//!   401, 403, or a bare 400 ┬─ the session has ended ────► the owner renews it ──────────┐
+//!   400, 401, 403 ──────────┬─ the session has ended ────► the owner renews it ──────────┐
 //!                           ├─ the time is wrong ────────► the SDK signs with S3's time ─┼─► one more attempt
 //!                           └─ what used to work is ─────► the owner may suspect that ───┘
 //!                              denied                      the session was revoked
@@ -9,6 +9,9 @@
 //!
 //! The next attempt asks for credentials again and gets fresh ones, so the application notices
 //! nothing. How often fresh ones may be made is their owner's business.
+//!
+//! Answers to HEAD have no body to say why in. A bare 400 is an ended session or one of several things
+//! about the object, so it counts for nothing here, and whoever sent the HEAD asks in another way.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -210,7 +213,6 @@ enum Complaint {
 }
 
 impl Complaint {
-    /// Answers to HEAD have no body and so no code; a bare 400 is how it says that a token expired.
     fn of(response: &HttpResponse) -> Option<Self> {
         let status = response.status().as_u16();
         if !matches!(status, 400 | 401 | 403) {
@@ -218,7 +220,6 @@ impl Complaint {
         }
         let code = response.body().bytes().filter(|body| !body.is_empty()).map(error_code);
         match (status, code) {
-            (400, None) => Some(Self::Credentials),
             (_, Some(Some(code))) if refuses_credentials(code) => Some(Self::Credentials),
             (_, Some(Some("RequestTimeTooSkewed"))) => Some(Self::Time),
             (403, None | Some(Some("AccessDenied"))) => Some(Self::Denial),
@@ -284,7 +285,7 @@ mod tests {
             (400, "TokenRefreshRequired", Some(Complaint::Credentials)),
             (403, "RequestExpired", Some(Complaint::Credentials)),
             (403, "InvalidAccessKeyId", Some(Complaint::Credentials)),
-            (400, "", Some(Complaint::Credentials)),
+            (400, "", None),
             (403, "RequestTimeTooSkewed", Some(Complaint::Time)),
             (403, "AccessDenied", Some(Complaint::Denial)),
             (403, "", Some(Complaint::Denial)),

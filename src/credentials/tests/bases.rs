@@ -63,6 +63,7 @@ impl Machine {
             sts_endpoint_url: Some("http://sts.test".to_owned()),
             http_client: Some(SharedHttpClient::new(web)),
             session_name: "alice-host".to_owned(),
+            region_otherwise: "us-east-1",
             time: ServerTime::default(),
             is_proven: false,
         }

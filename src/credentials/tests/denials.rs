@@ -64,6 +64,17 @@ async fn a_suspicion_while_sts_is_down_costs_nobody_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspicion_makes_nobody_wait_for_long() {
+    let setting = Setting::lasting(3600);
+    let credentials = setting.started().await;
+    sleep(Duration::from_secs(61)).await;
+    setting.sts.always(Answer::Silence);
+    assert!(credentials.denied("ASIA1"));
+    let (keys, waited) = sign(&credentials).await;
+    assert_eq!((keys.unwrap().access_key_id(), waited.as_secs()), ("ASIA1", 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_suspected_of_a_young_session_of_static_keys_or_where_it_is_switched_off() {
     let setting = Setting::lasting(3600);
     let credentials = setting.started().await;

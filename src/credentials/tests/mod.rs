@@ -358,6 +358,19 @@ async fn fifty_reports_of_the_same_refusal_cause_one_call_and_late_ones_none() {
     assert_eq!(setting.sts.call_count(), 2);
 }
 
+/// It may be one request that is wrong, and not the keys.
+#[tokio::test(start_paused = true)]
+async fn fresh_keys_that_are_refused_as_well_are_not_withheld_for_long() {
+    let setting = Setting::lasting(900);
+    let credentials = setting.started().await;
+    sleep(Duration::from_secs(100)).await;
+    for _ in 0..5 {
+        credentials.refused(&present_id(&credentials));
+        let (keys, waited) = sign(&credentials).await;
+        assert!(keys.is_ok() && waited <= Duration::from_secs(3), "{waited:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn sts_is_not_hammered_when_fresh_sessions_are_refused_as_well() {
     let setting = Setting::lasting(900);
@@ -503,6 +516,7 @@ async fn static_keys_without_a_role_are_used_as_they_are_and_read_again_when_ref
     credentials.refused("AKIA1");
     assert_eq!((key_id(&credentials).await.as_str(), setting.base.loads()), ("AKIA1", 2));
 
+    // The second refusal in a row is answered more slowly.
     setting.base.rotate("AKIA2");
     credentials.refused("AKIA1");
     assert_eq!((key_id(&credentials).await.as_str(), setting.base.loads()), ("AKIA2", 3));

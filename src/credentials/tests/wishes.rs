@@ -104,3 +104,22 @@ async fn a_denial_names_every_action_that_the_wish_takes() {
         assert!(said.contains(action), "{said}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_preferred_policy_names_buckets_as_the_partition_of_the_role_has_them() {
+    let mut setting = bounded(SessionPolicy::Preferred(r#"{"Resource":"arn:aws:s3:::one/*"}"#.to_owned()));
+    setting.roles[0].arn = "arn:aws-cn:iam::111122223333:role/reader".to_owned();
+    setting.started().await;
+    let policy = setting.sts.calls()[0].parameter("Policy");
+    assert_eq!(policy.as_deref(), Some(r#"{"Resource":"arn:aws-cn:s3:::one/*"}"#));
+}
+
+/// Some imitations of STS do not know session policies, and call the whole request invalid.
+#[tokio::test(start_paused = true)]
+async fn a_preferred_policy_is_left_out_where_the_request_is_invalid_with_it() {
+    let setting = bounded(SessionPolicy::Preferred(DOCUMENT.to_owned()));
+    setting.sts.next([Answer::INVALID]);
+    setting.started().await;
+    let sent: Vec<_> = setting.sts.calls().iter().map(|call| call.parameter("Policy").is_some()).collect();
+    assert_eq!(sent, [true, false]);
+}
