@@ -48,6 +48,20 @@ pub fn space(path: &Path) -> io::Result<Space> {
     })
 }
 
+/// Takes a mount point out of the tree of directories; what is open in it stays so (umount2(2),
+/// `MNT_DETACH`).
+///
+/// # Errors
+/// Those of umount2(2); only root may.
+pub fn detach(mount_point: &Path) -> io::Result<()> {
+    let path = CString::new(mount_point.as_os_str().as_bytes())?;
+    // SAFETY: `path` is NUL-terminated; nothing else is handed over.
+    match unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Which of the two processes this is after [`fork`].
 #[derive(Debug)]
 pub enum Fork {

@@ -158,6 +158,91 @@ fn a_session_without_a_mount_is_made_for_the_occasion() {
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
 }
 
+/// A script that goes wrong must not go on with somebody's lasting keys.
+#[test]
+fn lasting_keys_are_never_handed_out_and_a_path_must_lead_to_a_mount() {
+    let world = World::new();
+    let home = Home::new();
+    let url = world.url();
+    let mount_point = home.mount_point();
+    let described = format!(
+        "sts_endpoint_url = '{url}'\nregion = 'us-east-1'\n[[mount]]\npath = '{}'\nrole_arn = '{}'\nbuckets = ['one']\n",
+        mount_point.display(),
+        demo::role_arn()
+    );
+    let config = home.path().join("c.toml");
+    fs::write(&config, described).unwrap();
+    let config = config.to_str().unwrap();
+    for (args, said) in [
+        (&["credentials"][..], "no role was assumed"),
+        (&["credentials", "/nope"], "no mount is running at /nope"),
+        (&["exec", "/nope", "--", "true"], "no mount is running at /nope"),
+        (&["credentials", "/nope", "--config", config], "no mount is running at /nope"),
+        (&["exec", "/nope", "true"], "write -- before the command"),
+    ] {
+        let output = home.s3xmount(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output.stdout));
+        assert!(
+            output.stdout.is_empty() && text(&output.stderr).contains(said),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+    }
+    // The mount is not there, but the file says what session it would have.
+    for path in [mount_point.clone(), mount_point.join("one/deep")] {
+        let output =
+            home.s3xmount(&["credentials", path.to_str().unwrap(), "--config", config, "--format", "json"]);
+        assert!(text(&output.stdout).contains(demo::ROLE), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_profile_that_asks_itself_is_told_so() {
+    let home = Home::new();
+    let config = home.path().join(".aws/config");
+    fs::create_dir(config.parent().unwrap()).unwrap();
+    let program = env!("CARGO_BIN_EXE_s3xmount");
+    let role = demo::role_arn();
+    fs::write(
+        &config,
+        format!(
+            "[profile p]\ncredential_process = {program} credentials --role-arn {role} --format process\n"
+        ),
+    )
+    .unwrap();
+    let mut command =
+        home.command(&["credentials", "--role-arn", &role, "--sts-endpoint-url", "http://127.0.0.1:1"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env("AWS_PROFILE", "p");
+    let begun = std::time::Instant::now();
+    let output = command.output().unwrap();
+    assert!(
+        !output.status.success() && begun.elapsed() < Duration::from_secs(60),
+        "{}",
+        text(&output.stderr)
+    );
+    let mut inner = home.command(&["credentials", "--role-arn", &role]);
+    let output = inner.env("AWS_PROFILE", "p").env("S3XMOUNT_ASKED", "1").output().unwrap();
+    assert!(text(&output.stderr).contains("would ask that profile"), "{}", text(&output.stderr));
+}
+
+/// Somebody still has a file open when the mount is told to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_in_use_ends_when_its_last_file_is_closed() {
+    let Some(stage) = Stage::new(&[]) else { return };
+    let status: Value = serde_json::from_str(&stage.says(&["status", &stage.path(""), "--json"])).unwrap();
+    let pid = find(&status, "pid").unwrap().to_string();
+    let mut file = fs::File::create(stage.path("SampleBucketA/late")).unwrap();
+    std::io::Write::write_all(&mut file, b"before").unwrap();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let mount_point = stage.home.mount_point();
+    let is_gone = async || !s3xmount::config::mount_point::is_mounted(&mount_point);
+    eventually("nobody else gets in", is_gone).await;
+    std::io::Write::write_all(&mut file, b", and after").unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    assert_eq!(stage.world.stored("a/late").unwrap(), b"before, and after");
+}
+
 #[test]
 fn status_tells_how_things_are_and_nothing_secret() {
     let Some(stage) = Stage::new(&[]) else { return };

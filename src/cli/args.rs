@@ -41,10 +41,16 @@ pub enum Request {
 /// # Errors
 /// When it has something on it that nobody knows.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let is_exec = args.get(1).is_some_and(|word| word == "exec");
     match command().try_get_matches_from(args) {
         Ok(matches) => request(&matches),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Request::Print(error))
+        }
+        // Where clap meets a word too many, it is the command.
+        Err(error) if is_exec && error.kind() == ErrorKind::UnknownArgument => {
+            Err(refusal(&error).hint("write -- before the command: s3xmount exec /mnt/accountb -- ls"))
         }
         Err(error) => Err(refusal(&error)),
     }
@@ -59,7 +65,6 @@ pub fn command() -> Command {
         .after_help(SHORT_HELP_END)
         .after_long_help(LONG_HELP_END)
         .args_conflicts_with_subcommands(true)
-        .disable_help_subcommand(true)
         .args(mount_args())
         .subcommand(
             Command::new("mount")

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::Stop;
 use crate::config::{Failure, LogTarget, Settings};
+use crate::control::Place;
 use crate::daemon::{self, People};
 use crate::sys::{self, Fork, Pid};
 
@@ -24,7 +25,7 @@ use crate::sys::{self, Fork, Pid};
 ///
 /// # Errors
 /// Whatever kept it from answering.
-pub fn run(settings: Settings, people: People) -> Result<(), Stop> {
+pub fn run(settings: Settings, people: People, place: Place) -> Result<(), Stop> {
     let log = settings.log_target.clone();
     let (news, teller) = io::pipe().map_err(|error| no_process(&error))?;
     match sys::fork().map_err(|error| no_process(&error))? {
@@ -34,13 +35,13 @@ pub fn run(settings: Settings, people: People) -> Result<(), Stop> {
         }
         Fork::Child => {
             drop(news);
-            std::process::exit(serve(settings, people, teller))
+            std::process::exit(serve(settings, people, place, teller))
         }
     }
 }
 
 /// The child: mounts and serves. Returns the exit code.
-fn serve(settings: Settings, people: People, teller: PipeWriter) -> i32 {
+fn serve(settings: Settings, people: People, place: Place, teller: PipeWriter) -> i32 {
     let teller = Arc::new(Mutex::new(Some(teller)));
     let ready = {
         let teller = Arc::clone(&teller);
@@ -51,7 +52,7 @@ fn serve(settings: Settings, people: People, teller: PipeWriter) -> i32 {
             tell(&teller, 0, "");
         }
     };
-    match daemon::run(settings, people, ready) {
+    match daemon::run(settings, people, place, ready) {
         Ok(()) => 0,
         Err(failure) => {
             // After the answer there is nobody left to tell but the log.

@@ -17,6 +17,12 @@ pub(super) fn mount(path: Option<&Written>, around: &Surroundings) -> Result<Fou
     })
 }
 
+/// The only mount that is running, if one is.
+pub(super) fn only(around: &Surroundings) -> Result<Option<Found>, Failure> {
+    let running = control::running(around);
+    if running.is_empty() { Ok(None) } else { the_only(running).map(Some) }
+}
+
 /// The mount that a written path lies in, if there is one.
 pub(super) fn find(path: &Written, around: &Surroundings) -> Option<Found> {
     control::find(&around.absolute(&path.text), around)

@@ -82,7 +82,8 @@ fn environment<'s>(session: &'s Session, around: &Surroundings) -> Vec<(&'static
     environment.extend(MISLEADING.map(|name| (name, None)));
     let has_region = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().any(|name| around.variable(name).is_some());
     if let Some(region) = session.region.as_deref().filter(|_| !has_region) {
-        environment.push(("AWS_REGION", Some(region)));
+        // The first is for most of the tools, the second for the older ones.
+        environment.extend(["AWS_REGION", "AWS_DEFAULT_REGION"].map(|name| (name, Some(region))));
     }
     environment
 }
@@ -109,7 +110,7 @@ const COMMAND: &str = "command";
 
 const CLOSE: &str = "\
 The variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and
-AWS_CREDENTIAL_EXPIRATION are set, and AWS_REGION where no region is; AWS_PROFILE is removed. They
+AWS_CREDENTIAL_EXPIRATION are set, and the region where none is; AWS_PROFILE is removed. They
 do not change when the session is renewed: for commands that run longer than a session lives, use
 credential_process (s3xmount credentials --help).
 

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{Stop, args, complain, desk};
 use crate::clock;
-use crate::config::{Failure, Surroundings, Written};
+use crate::config::{Surroundings, Written};
 use crate::control::{self, BucketStatus, IdentityStatus, Status};
 
 /// What was asked for.
@@ -74,8 +74,7 @@ fn sort<T, E>(results: Vec<Result<T, E>>) -> (Vec<T>, Vec<E>) {
 }
 
 fn print(text: &str) -> Result<(), Stop> {
-    let printed = io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|error| Stop::Failed(Failure::new(format!("the status cannot be printed: {error}"))))
+    super::printed(io::stdout().lock().write_all(text.as_bytes()), "the status")
 }
 
 fn json(status: &impl serde::Serialize) -> String {
@@ -134,6 +133,7 @@ fn life(identity: &IdentityStatus, mount_point: &str, now: SystemTime) -> Vec<St
     }
     let end = identity.expires.as_deref().map(|end| (end, control::read(end).is_some_and(|end| end <= now)));
     let end = match end {
+        None if identity.trouble.is_some() && identity.caller.is_none() => "there is none yet".to_owned(),
         None => "does not end".to_owned(),
         Some((end, true)) => format!("ended {}", desk::moment(end, now)),
         Some((end, false)) => format!("lasts until {}", desk::moment(end, now)),

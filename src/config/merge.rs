@@ -75,10 +75,10 @@ impl Layer {
 
 /// Whether a variable with our prefix is meant for somebody else.
 ///
-/// `CONFIG` is read before any file can be; `BIN` is what scripts call the path of this program. The other shapes are those that Kubernetes gives to every
+/// `CONFIG` is read before any file can be; `ASKED` is how this program recognises itself; `BIN` is what scripts call the path of this program. The other shapes are those that Kubernetes gives to every
 /// container for a service that happens to be called s3xmount, and those of our own tests.
 fn is_not_for_us(suffix: &str) -> bool {
-    ["CONFIG", "BIN", "PORT"].contains(&suffix)
+    ["CONFIG", "BIN", "PORT", "ASKED"].contains(&suffix)
         || ["TEST_", "SERVICE_", "PORT_"].iter().any(|start| suffix.starts_with(start))
 }
 

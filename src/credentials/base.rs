@@ -83,6 +83,7 @@ pub(super) struct Loaded {
     /// The region that the settings name.
     pub(super) region: Option<String>,
     sts: aws_sdk_sts::config::Builder,
+    place: String,
     time: ServerTime,
 }
 
@@ -125,6 +126,7 @@ impl Base {
             Some(Leaf::WebIdentity(identity)) => {
                 let sts = Sts {
                     client: aws_sdk_sts::Client::from_conf(sts.clone().build()),
+                    place: self.place(),
                     time: self.time.clone(),
                 };
                 identity.assume(&sts, clock).await?.into()
@@ -136,7 +138,15 @@ impl Base {
             }
             None => grant(self.find(&settings).await.map_err(|error| failure_of(&error))?, clock)?,
         };
-        Ok(Loaded { grant, roles, region, sts, time: self.time.clone() })
+        Ok(Loaded { grant, roles, region, sts, place: self.place(), time: self.time.clone() })
+    }
+
+    /// Where STS is, for people.
+    fn place(&self) -> String {
+        match (&self.sts_endpoint_url, &self.region) {
+            (Some(url), _) => url.clone(),
+            (None, region) => format!("STS of {}", region.as_deref().unwrap_or(self.region_otherwise)),
+        }
     }
 
     /// What the profile says, if it is up to one.
@@ -255,7 +265,11 @@ impl Loaded {
     /// Returns STS for calls that are signed with `keys`.
     pub(super) fn sts_as(&self, keys: &Keys) -> Sts {
         let config = self.sts.clone().credentials_provider(keys.clone()).build();
-        Sts { client: aws_sdk_sts::Client::from_conf(config), time: self.time.clone() }
+        Sts {
+            client: aws_sdk_sts::Client::from_conf(config),
+            place: self.place.clone(),
+            time: self.time.clone(),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Chain {
     pub(super) async fn renew(&mut self) -> Result<Grant, Failure> {
         let loaded = self.base.load(&self.clock).await?;
         self.region.clone_from(&loaded.region);
-        let roles = [&loaded.roles[..], &self.roles].concat();
+        let roles = joined(&loaded.roles, &self.roles);
         if roles.is_empty() {
             return Ok(loaded.grant);
         }
@@ -158,6 +158,16 @@ impl Chain {
         };
         Wish { role: hop.role, duration, code, policy, policy_arns }
     }
+}
+
+/// The roles of the profile, and then the configured ones. A role that both name at the seam is assumed
+/// once, as configured.
+fn joined(of_profile: &[RoleOptions], configured: &[RoleOptions]) -> Vec<RoleOptions> {
+    let is_doubled = match (of_profile.last(), configured.first()) {
+        (Some(last), Some(first)) => last.arn == first.arn,
+        _ => false,
+    };
+    [&of_profile[..of_profile.len() - usize::from(is_doubled)], configured].concat()
 }
 
 /// How many of the roles lie behind the base identity already.

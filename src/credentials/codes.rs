@@ -87,9 +87,14 @@ impl Codes {
         self.given.lock().code.take();
     }
 
+    /// Whether a role has ever asked for one.
+    pub(super) fn are_needed(&self) -> bool {
+        self.are_needed.load(Ordering::Relaxed)
+    }
+
     /// Whether it takes a person to renew.
     pub(super) fn are_said_by_people(&self) -> bool {
-        self.command.is_none() && self.are_needed.load(Ordering::Relaxed)
+        self.command.is_none() && self.are_needed()
     }
 
     /// There is nobody at the prompt any more.

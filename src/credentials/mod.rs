@@ -100,12 +100,36 @@ pub struct Options {
     pub http_client: Option<SharedHttpClient>,
     /// Whether the start goes on trying for as long as what is wrong may pass.
     pub wait: bool,
+    /// Hears what the start is waiting for, as a sentence for people.
+    pub tell: Option<Tell>,
     /// Whether a denial of what used to work makes a session suspect.
     pub suspect_denials: bool,
     /// How long a request waits for credentials when there are none.
     pub wait_max: Duration,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// Tells the person at the prompt something.
+#[derive(Clone)]
+pub struct Tell(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Tell {
+    /// Returns what passes sentences on to `hear`.
+    pub fn new(hear: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// Passes a sentence on.
+    pub fn say(&self, sentence: &str) {
+        (self.0)(sentence);
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tell")
+    }
 }
 
 /// A role to assume, and how.
@@ -223,7 +247,7 @@ impl Credentials {
         let codes = Arc::new(Codes::new(options.codes));
         let mut chain = Chain::new(base, options.roles, options.bounds, Arc::clone(&codes), clock.clone());
         let patience = if options.wait { Patience::WhileItMayPass } else { Patience::SomeAttempts };
-        let first = refresh::first(&mut chain, patience).await;
+        let first = refresh::first(&mut chain, patience, options.tell.as_ref()).await;
         codes.stop_asking();
         let shared = Shared::new(clock, options.wait_max, options.suspect_denials, codes);
         let failure = match first {
@@ -276,6 +300,11 @@ impl Credentials {
     pub async fn login(&self, code: Secret) -> Result<Option<SystemTime>> {
         self.shared.login(code).await?;
         Ok(self.expiry())
+    }
+
+    /// Whether any role has ever asked for the code of an MFA device.
+    pub fn ask_for_codes(&self) -> bool {
+        self.shared.asks_for_codes()
     }
 
     /// Returns the keys to sign with, which are usable when they are returned.

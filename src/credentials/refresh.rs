@@ -18,7 +18,7 @@ use super::chain::Chain;
 use super::codes::Codes;
 use super::role::{Cause, Failure};
 use super::schedule::{self, Failures, Next, Outlook, Situation, Suspicion};
-use super::{Clock, Grant};
+use super::{Clock, Grant, Tell};
 use crate::secret::Secret;
 
 /// What is to be had at the moment.
@@ -166,6 +166,11 @@ impl Shared {
         is_worth_it
     }
 
+    /// Whether any role has ever asked for a code.
+    pub(super) fn asks_for_codes(&self) -> bool {
+        self.codes.are_needed()
+    }
+
     /// A suspicion was right.
     pub(super) fn confirm(&self) {
         if let Some(suspicion) = &self.suspicion {
@@ -231,7 +236,11 @@ pub(super) enum Patience {
 }
 
 /// Obtains the first grant. What will not pass is reported at once.
-pub(super) async fn first(chain: &mut Chain, patience: Patience) -> Result<Grant, Failure> {
+pub(super) async fn first(
+    chain: &mut Chain,
+    patience: Patience,
+    tell: Option<&Tell>,
+) -> Result<Grant, Failure> {
     let mut count = 0;
     loop {
         let failure = match chain.renew().await {
@@ -250,6 +259,9 @@ pub(super) async fn first(chain: &mut Chain, patience: Patience) -> Result<Grant
         }
         if patience == Patience::WhileItMayPass && count == 1 {
             tracing::warn!(%failure, "no credentials yet; waiting for them");
+            if let Some(tell) = tell {
+                tell.say(&format!("no credentials yet; waiting for them: {failure}"));
+            }
         } else {
             tracing::debug!(%failure, attempts = count, "no credentials yet; trying again");
         }
@@ -371,7 +383,7 @@ impl Refresher {
         let is_first = self.failed == 0;
         self.failed = self.failed.saturating_add(1);
         if is_first {
-            let usable_seconds = (remaining != Duration::MAX).then(|| remaining.as_secs());
+            let usable_seconds = (remaining != Duration::MAX).then_some(remaining.as_secs());
             tracing::warn!(%failure, usable_seconds, "credentials could not be renewed; trying again");
         } else {
             tracing::debug!(%failure, attempts = self.failed, "credentials could not be renewed; trying again");

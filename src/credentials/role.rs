@@ -51,6 +51,8 @@ impl From<RoleSession> for Grant {
 /// STS as one identity sees it.
 pub(super) struct Sts {
     pub(super) client: Client,
+    /// Where it is, for people.
+    pub(super) place: String,
     /// What its clock shows.
     pub(super) time: ServerTime,
 }
@@ -67,7 +69,12 @@ impl Sts {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let failure = Failure::of(&error);
+        let failure = match Failure::of(&error) {
+            failure if failure.cause() == Cause::Unreachable => {
+                Failure { said: format!("{}: {}", self.place, failure.said), ..failure }
+            }
+            failure => failure,
+        };
         // STS calls a signature of another time wrong, in the words it has for a wrong secret.
         let may_be_the_time = matches!(failure.cause(), Cause::ClockWrong | Cause::SignatureWrong);
         let date = error.raw_response().and_then(|response| response.headers().get("date"));
@@ -426,7 +433,10 @@ impl Cause {
             Self::PolicyRefused => {
                 "shorten it or the session tags, or leave it away with --session-policy none"
             }
-            Self::CodeNeeded => "log in again: s3xmount login MOUNTPOINT",
+            Self::CodeNeeded => {
+                "a running mount takes it with `s3xmount login MOUNTPOINT`; at the start it is asked for on the \
+                 terminal, or printed by --mfa-command"
+            }
             Self::CodeUnavailable => "check the MFA device, or the command of --mfa-command",
             Self::NoBase => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or run on a machine with a role"

@@ -73,6 +73,9 @@ impl FrontDesk {
             None => waiting().map_or_else(|| self.identity(None), Ok)?,
             Some(_) => self.identity(directory)?,
         };
+        if !credentials.ask_for_codes() {
+            return Err(Failure::new("no role of this mount asks for a code"));
+        }
         let until = credentials.login(code.clone()).await.map_err(|error| refused(&error))?;
         let role = credentials.caller().map(|caller| caller.arn).unwrap_or_default();
         Ok(Answer::LoggedIn { role, until: until.map(control::written) })

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::People;
 use crate::config::{self, BucketSettings, Failure, Identity, Settings};
 use crate::credentials::{
     self, AskCode, BaseSource, Bounds, CodeSource, Credentials, RoleOptions, SessionPolicy, SessionTag,
@@ -29,7 +30,7 @@ impl Identities {
     /// Obtains the first sessions of all, side by side: none has to wait for another's trouble.
     pub(super) async fn obtain(
         settings: &Settings,
-        ask: Option<AskCode>,
+        people: &People,
         connections: &SharedHttpClient,
         refreshing: &Tasks,
     ) -> Result<Self, Failure> {
@@ -40,12 +41,11 @@ impl Identities {
             }
         }
         let is_alone = identities.len() == 1;
-        let ask = ask.map(one_at_a_time);
+        let people = People { ask: people.ask.clone().map(one_at_a_time), ..people.clone() };
         let starting: Vec<_> = identities
             .into_iter()
             .map(|identity| {
-                let options =
-                    options(&identity, bounds(&identity, settings), ask.clone(), connections.clone());
+                let options = options(&identity, bounds(&identity, settings), &people, connections.clone());
                 // One of several does not wait: the mount begins with those that are there.
                 let options = credentials::Options { wait: options.wait && is_alone, ..options };
                 let tasks = refreshing.clone();
@@ -67,7 +67,7 @@ impl Identities {
         let all = Self(all);
         match failures.into_iter().next() {
             Some(first) if !all.iter().any(|(_, credentials)| credentials.are_there()) => {
-                all.wait_for_any(first).await?;
+                all.wait_for_any(first, &people).await?;
             }
             _ => {}
         }
@@ -75,7 +75,7 @@ impl Identities {
     }
 
     /// Waits for the first of them to have a session, if that was asked for; they go on trying by themselves.
-    async fn wait_for_any(&self, failure: Error) -> Result<(), Failure> {
+    async fn wait_for_any(&self, failure: Error, people: &People) -> Result<(), Failure> {
         let mut waiting: Vec<_> = self
             .iter()
             .filter(|(identity, _)| identity.wait)
@@ -83,6 +83,9 @@ impl Identities {
             .collect();
         if waiting.is_empty() || self.0.len() == 1 {
             return Err(failure.into());
+        }
+        if let Some(tell) = &people.tell {
+            tell.say(&format!("no credentials yet; waiting for the first: {failure}"));
         }
         poll_fn(|context| {
             let is_any = waiting.iter_mut().any(|one| one.as_mut().poll(context).is_ready());
@@ -118,7 +121,7 @@ impl Identities {
 pub(super) fn options(
     identity: &Identity,
     bounds: Bounds,
-    ask: Option<AskCode>,
+    people: &People,
     connections: SharedHttpClient,
 ) -> credentials::Options {
     credentials::Options {
@@ -127,10 +130,11 @@ pub(super) fn options(
         sts_endpoint_url: identity.sts_endpoint_url.clone(),
         roles: roles(identity),
         bounds,
-        codes: CodeSource { command: identity.mfa_command.clone(), ask },
+        codes: CodeSource { command: identity.mfa_command.clone(), ask: people.ask.clone() },
         session_name: identity.role_session_name.clone(),
         http_client: Some(connections),
         wait: identity.wait,
+        tell: people.tell.clone(),
         suspect_denials: identity.on_revoked == config::OnRevoked::Reassume,
         wait_max: CREDENTIALS_PATIENCE,
         clock: credentials::Clock::default(),

@@ -23,12 +23,12 @@ use self::desk::FrontDesk;
 use self::identities::Identities;
 use crate::budget::Budget;
 use crate::clock;
-use crate::config::{AttributeSource, BucketSettings, Failure, Identity, Settings, Surroundings};
+use crate::config::{AttributeSource, BucketSettings, Failure, Identity, Settings};
 use crate::control;
-use crate::credentials::{AskCode, Credentials};
+use crate::credentials::{AskCode, Credentials, Tell};
 use crate::error::{Error, Kind};
 use crate::fs::{Defaults, Filesystem, Parts};
-use crate::fuse::{self, Mount};
+use crate::fuse::{self, Mount, Unmounted};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
 use crate::read;
 use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, WriteRules};
@@ -37,41 +37,45 @@ use crate::write::{self, Outcome, Sessions};
 
 /// Mounts as `settings` say, calls `ready` when the mount answers, and returns when it has ended.
 ///
-/// SIGINT, SIGTERM and an unmount from outside end it.
+/// It listens for its owner at `place`. SIGINT, SIGTERM and an unmount from outside end it.
 ///
 /// # Errors
 /// Why it could not be mounted, or how it broke down.
-pub fn run(settings: Settings, people: People, ready: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub fn run(
+    settings: Settings,
+    people: People,
+    place: control::Place,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<(), Failure> {
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
             Failure::new(format!("the threads of the runtime could not be started: {error}"))
         })?;
-    let outcome = runtime.block_on(mounted(settings, people, ready));
+    let outcome = runtime.block_on(mounted(settings, people, place, ready));
     // Whatever is still running has had its time; a file somebody holds open must not keep us.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-/// How the mount meets people.
+/// The people at the prompt, for as long as there are any.
+#[derive(Clone, Default)]
 pub struct People {
-    /// How to ask the person at the prompt for the code of an MFA device, if there is one.
+    /// How to ask for the code of an MFA device.
     pub ask: Option<AskCode>,
-    /// Where the mount listens for its owner.
-    pub place: control::Place,
+    /// How to tell them what is being waited for.
+    pub tell: Option<Tell>,
 }
 
-impl People {
-    /// Those of a mount that this user begins.
-    pub fn of(settings: &Settings, ask: Option<AskCode>, around: &Surroundings) -> Self {
-        Self { ask, place: control::Place::new(&settings.mount_point, around.uid, around) }
-    }
-}
-
-async fn mounted(settings: Settings, people: People, ready: impl FnOnce()) -> Result<(), Failure> {
+async fn mounted(
+    settings: Settings,
+    people: People,
+    place: control::Place,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
     // Before anything is begun, so that an early Ctrl-C meets a handler.
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
-    let building = build(&settings, people.ask, &refreshing, &tasks);
+    let building = build(&settings, &people, &refreshing, &tasks);
     let Built { filesystem, identities, regions } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
@@ -79,13 +83,19 @@ async fn mounted(settings: Settings, people: People, ready: impl FnOnce()) -> Re
     let mut mount = mount(&settings, &filesystem)?;
     tracing::info!(mount_point = %settings.mount_point.display(), "mounted");
     let desk = FrontDesk { settings, identities, regions, since: clock::now() };
-    listen(people.place, desk, &listening);
+    listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
         ended = mount.ended() => ended,
         name = signals.next() => {
             tracing::info!(signal = name, "unmounting");
-            mount.unmount()
+            match mount.unmount() {
+                Ok(Unmounted::Detached) => {
+                    finish_open_files(&mut mount, &mut signals).await;
+                    Ok(())
+                }
+                outcome => outcome.map(drop),
+            }
         }
     };
     // First, so that the next mount at this place finds it free.
@@ -94,6 +104,20 @@ async fn mounted(settings: Settings, people: People, ready: impl FnOnce()) -> Re
     ended.map_err(|error| Failure::new(format!("the mount ended badly: {error}")))?;
     tracing::info!("unmounted");
     Ok(())
+}
+
+/// Serves those who still have files open, for a while or until the next signal.
+async fn finish_open_files(mount: &mut Mount, signals: &mut Signals) {
+    let seconds = OPEN_FILES_PATIENCE.as_secs();
+    tracing::warn!(
+        seconds,
+        "files are still open in the mount; they are served that long, or until the next signal"
+    );
+    tokio::select! {
+        _ = mount.ended() => tracing::info!("the last of them was closed"),
+        name = signals.next() => tracing::warn!(signal = name, "ended before they were closed"),
+        () = tokio::time::sleep(OPEN_FILES_PATIENCE) => tracing::warn!("they were not closed in time"),
+    }
 }
 
 /// Opens the front desk. A mount without one works, so why there is none is only logged.
@@ -117,7 +141,7 @@ fn listen(place: control::Place, desk: FrontDesk, listening: &Tasks) {
 pub fn new_session(
     identity: &Identity,
     settings: Option<&Settings>,
-    ask: Option<AskCode>,
+    people: &People,
 ) -> Result<control::Session, Failure> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -129,7 +153,7 @@ pub fn new_session(
             Some(settings) => identities::bounds(identity, settings),
             None => identities::bounds_of_no_mount(identity),
         };
-        let options = identities::options(identity, bounds, ask, s3::connections());
+        let options = identities::options(identity, bounds, people, s3::connections());
         let credentials = Credentials::start(options, &tasks).await?;
         let keys = credentials.keys().await?;
         let region = identity.region.clone().or_else(|| credentials.region());
@@ -150,12 +174,12 @@ async fn take_down(filesystem: &Filesystem, tasks: &Tasks, refreshing: &Tasks) {
 /// Builds everything below the mount.
 async fn build(
     settings: &Settings,
-    ask: Option<AskCode>,
+    people: &People,
     refreshing: &Tasks,
     tasks: &Tasks,
 ) -> Result<Built, Failure> {
     let connections = s3::connections();
-    let identities = Identities::obtain(settings, ask, &connections, refreshing).await?;
+    let identities = Identities::obtain(settings, people, &connections, refreshing).await?;
     let mut buckets = Vec::new();
     for bucket in &settings.buckets {
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
@@ -340,6 +364,10 @@ impl Signals {
 /// How long an unmount waits for commits: a large file over a slow line takes its time, and the
 /// application that closed it was told nothing yet.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long files that are open when the mount is told to end are still served. Less than service
+/// managers wait before they kill.
+const OPEN_FILES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a new mount waits for the one before it to end.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(15);

@@ -63,7 +63,10 @@ pub(super) fn finish<R: Refuse, T>(
     answer: impl FnOnce(R, T),
 ) {
     match outcome {
-        Ok(value) => answer(reply, value),
+        Ok(value) => {
+            tracing::debug!(%operation, "done");
+            answer(reply, value);
+        }
         Err(error) => {
             log(operation, &error);
             reply.refuse(super::errno::of(error.kind()));

@@ -21,7 +21,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-pub use self::mount::{Mount, Options};
+pub use self::mount::{Mount, Options, Unmounted};
 
 use self::dispatch::{Operation, finish, run};
 use crate::error::Result;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -38,8 +39,18 @@ pub struct Options {
 /// A mounted filesystem. Dropping it unmounts.
 #[derive(Debug)]
 pub struct Mount {
+    mount_point: PathBuf,
     unmounter: SessionUnmounter,
     ended: oneshot::Receiver<io::Result<()>>,
+}
+
+/// How a mount point was taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmounted {
+    /// Nobody had anything open; the kernel is done with it.
+    Gone,
+    /// Somebody has something open, and can go on with it; nobody else gets in.
+    Detached,
 }
 
 impl Mount {
@@ -64,7 +75,7 @@ impl Mount {
             tell.send(session.run()).unwrap_or_default();
         })?;
         raise_read_ahead(&options.mount_point);
-        Ok(Self { unmounter, ended })
+        Ok(Self { mount_point: options.mount_point.clone(), unmounter, ended })
     }
 
     /// Waits until the kernel is done with it, whoever has unmounted it.
@@ -75,12 +86,24 @@ impl Mount {
         (&mut self.ended).await.unwrap_or_else(|_| Err(io::Error::other("the event loop broke off")))
     }
 
-    /// Takes the mount point away. Whoever has files open keeps them until this process ends.
+    /// Takes the mount point away. Whoever has something in it open keeps that until it is closed, or
+    /// this process ends.
     ///
     /// # Errors
     /// Those of umount2(2) and of fusermount3.
-    pub fn unmount(&mut self) -> io::Result<()> {
-        self.unmounter.unmount()
+    pub fn unmount(&mut self) -> io::Result<Unmounted> {
+        match self.unmounter.unmount() {
+            Ok(()) => Ok(Unmounted::Gone),
+            // It is in use. As root we detach it ourselves; else that is for the program that mounted it.
+            Err(_) => sys::detach(&self.mount_point)
+                .or_else(|_| self.detach_as_user())
+                .map(|()| Unmounted::Detached),
+        }
+    }
+
+    fn detach_as_user(&self) -> io::Result<()> {
+        let status = Command::new("fusermount3").args(["-u", "-z"]).arg(&self.mount_point).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("fusermount3: {status}"))) }
     }
 }
 

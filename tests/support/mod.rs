@@ -126,6 +126,7 @@ impl World {
             session_name: "test".to_owned(),
             http_client: Some(s3::connections()),
             wait: false,
+            tell: None,
             suspect_denials: options.suspect_denials,
             wait_max: Duration::from_secs(30),
             clock: options.clock.clone(),

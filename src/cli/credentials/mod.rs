@@ -105,7 +105,12 @@ pub(super) fn session(
     around: &Surroundings,
     new_session: impl FnOnce(&CommandLine, &Surroundings) -> Result<Session, Stop>,
 ) -> Result<Session, Stop> {
-    let found = line.mount_point.as_ref().and_then(|path| desk::find(path, around));
+    let found = match &line.mount_point {
+        Some(path) => desk::find(path, around),
+        // As `login` and `status` have it: the only mount there is, unless flags describe another session.
+        None if first_flag(line).is_none() => desk::only(around).map_err(Stop::Refused)?,
+        None => None,
+    };
     let Some(found) = found else { return new_session(line, around) };
     match first_flag(line) {
         // The mount has its role already; a flag that changes nothing would look as if it had.
@@ -128,7 +133,7 @@ fn print(session: &Session, format: Format) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
     // In one piece and ending a line, so that the standard library passes it on without a copy.
     let written = out.write_all(text.bytes()).and_then(|()| out.flush());
-    written.map_err(|error| Stop::Failed(Failure::new(format!("the session cannot be printed: {error}"))))
+    super::printed(written, "the session")
 }
 
 /// Says whose session it is and until when; nothing secret.

@@ -22,6 +22,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Stop, logging};
 use crate::config::options::by_name;
 use crate::config::{self, CommandLine, Failure, Place, Settings, Surroundings, Written, mount_point};
+use crate::control;
 use crate::daemon::{self, People};
 use crate::emulator::{RunningEmulator, demo};
 use crate::sys;
@@ -73,7 +74,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Stop> {
     mount_point::check(&settings).map_err(Stop::Refused)?;
     logging::start(&settings).map_err(Stop::Refused)?;
 
-    let people = People::of(&settings, None, &around);
+    let place = control::Place::new(&settings.mount_point, around.uid, &around);
     let (ready, is_ready) = mpsc::channel();
     let emulator = Arc::new(emulator);
     let guests_emulator = Arc::clone(&emulator);
@@ -84,7 +85,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Stop> {
         emulator: guests_emulator,
     };
     let guest = guest.start(is_ready, args.walk);
-    let mounted = daemon::run(settings, people, move || {
+    let mounted = daemon::run(settings, People::default(), place, move || {
         // Nobody listens any more only where the thread below has died, which its end will tell.
         ready.send(()).ok();
     });

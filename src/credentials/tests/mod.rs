@@ -61,6 +61,7 @@ impl Setting {
             codes: self.codes.clone(),
             session_name: "s3xmount-alice-host".to_owned(),
             wait: self.wait,
+            tell: None,
             suspect_denials: true,
             http_client: Some(SharedHttpClient::new(self.sts.clone())),
             wait_max: WAIT_MAX,
