@@ -77,6 +77,11 @@ impl Codes {
         given.attempt + 1
     }
 
+    /// Whether there is one that was handed over and not used.
+    pub(super) fn are_given(&self) -> bool {
+        self.given.lock().code.is_some()
+    }
+
     /// The attempt that used the code that was given last.
     pub(super) fn used_by(&self) -> Option<u64> {
         self.given.lock().used_by

@@ -200,8 +200,10 @@ impl Shared {
 
     /// Offers new keys.
     pub(super) fn publish(&self, grant: Grant, attempt: u64) {
-        // Whoever has just logged in wants no other one: the code is used, or was not needed.
-        self.wanted.store(false, Ordering::Release);
+        // Whoever has just logged in wants no other one, if this is what their code was used for.
+        if !self.codes.are_given() {
+            self.wanted.store(false, Ordering::Release);
+        }
         self.offer.send_modify(|offer| {
             // A row of refusals ends with a grant that was replaced in good standing.
             offer.refusals = if offer.standing == Standing::Refused { offer.refusals } else { 0 };

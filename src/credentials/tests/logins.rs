@@ -133,6 +133,27 @@ async fn a_login_during_an_attempt_waits_for_the_next_one() {
     assert_eq!(codes_sent(&setting), [code("111111"), code("222222"), code("333333")]);
 }
 
+/// It succeeds, but with another code: the one that was handed over has its own turn.
+#[tokio::test(start_paused = true)]
+async fn a_login_during_an_attempt_that_succeeds_is_heard_all_the_same() {
+    let setting = demanding(900, typed(&["111111"]));
+    let credentials = setting.started().await;
+    let permits = Arc::new(Semaphore::new(0));
+    setting.sts.next([Answer::GrantWhenPermitted(Arc::clone(&permits))]);
+    let login = |code: &'static str| {
+        let credentials = Arc::clone(&credentials);
+        setting.tasks.spawn("login", async move { credentials.login(Secret::from(code.to_owned())).await })
+    };
+    let first = login("222222");
+    sleep(Duration::from_secs(1)).await;
+    // The first has been used by the attempt that hangs; whoever is next waits for its turn.
+    let second = login("333333");
+    sleep(Duration::from_secs(1)).await;
+    permits.add_permits(1);
+    assert!(first.await.unwrap().is_ok() && second.await.unwrap().is_ok());
+    assert_eq!(codes_sent(&setting), [code("111111"), code("222222"), code("333333")]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn denials_of_a_session_that_a_person_must_renew_are_taken_as_they_are() {
     let setting = demanding(3600, typed(&["111111"]));
