@@ -9,7 +9,7 @@ use std::process;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{Stop, args, credentials};
+use super::{Stop, args, credentials, new_session};
 use crate::config::{CommandLine, Failure, Place, Surroundings};
 use crate::control::Session;
 
@@ -99,8 +99,9 @@ fn not_run(asked: &ExecArgs, error: &io::Error) -> Stop {
 }
 
 /// Each of these makes some tool prefer other credentials to those in the variables: a profile the newer
-/// SDKs, the token's older name those that look for it first.
-const MISLEADING: [&str; 3] = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN"];
+/// SDKs, the token's older name those that look for it first. The last is between us and ourselves.
+const MISLEADING: [&str; 4] =
+    ["AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SECURITY_TOKEN", new_session::ASKED_VARIABLE];
 
 /// Exit codes as POSIX has them for shells ("Exit Status for Commands").
 const CODE_NOT_FOUND: u8 = 127;

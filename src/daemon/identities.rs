@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use parking_lot::Mutex;
 
 use super::People;
 use crate::config::{self, BucketSettings, Failure, Identity, Settings};
