@@ -55,6 +55,9 @@
 //! **A question of the owner** (`status`, `credentials`, `login`) comes over a Unix socket to the front
 //! desk of the running mount ([`control`]), which the [`daemon`] answers for.
 //!
+//! **A refusal** is explained by the [`doctor`], which makes a mount's requests one by one and names the
+//! document that lacks a statement; whole documents are made by [`policy`].
+//!
 //! # What is deliberately absent
 //! - a trait over S3, or a type parameter for a client: there is one implementation, and the
 //!   emulator tests it through the real SDK;
@@ -73,6 +76,7 @@ pub mod config;
 pub mod control;
 pub mod credentials;
 pub mod daemon;
+pub mod doctor;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 pub mod error;

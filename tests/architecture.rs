@@ -37,7 +37,8 @@ const BASE: &[&str] = &["error", "name", "budget", "task", "clock", "secret", "s
 const BASE_AND_S3: &[&str] = &["error", "name", "budget", "task", "clock", "secret", "sys", "s3"];
 
 /// Modules above all others, which may import any of them, but for the emulator.
-const ON_TOP: &[&str] = &["daemon", "cli", "lib", "main"];
+/// `doctor` builds credentials and gateways as the daemon does.
+const ON_TOP: &[&str] = &["daemon", "doctor", "cli", "lib", "main"];
 
 /// Where alone a package may be named.
 const PACKAGES: &[(&str, &[&str])] = &[

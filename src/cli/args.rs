@@ -9,9 +9,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::credentials::{self, CredentialsArgs};
+use super::doctor::{self, DoctorArgs};
 use super::exec::{self, ExecArgs};
 use super::login::{self, LoginArgs};
 use super::mount_options;
+use super::policy::{self, PolicyArgs};
 use super::status::{self, StatusArgs};
 use crate::config::options::{Group, Key, OPTIONS, Shape, Spec};
 use crate::config::{CommandLine, Failure, Place, Written};
@@ -29,6 +31,10 @@ pub enum Request {
     Login(LoginArgs),
     /// Say how running mounts are.
     Status(StatusArgs),
+    /// Find out what does not work, and why.
+    Doctor(DoctorArgs),
+    /// Print the policies that the mount takes.
+    Policy(PolicyArgs),
     /// Show the whole thing without an AWS account.
     #[cfg(feature = "emulator")]
     Demo(super::demo::DemoArgs),
@@ -74,13 +80,15 @@ pub fn command() -> Command {
                 .after_long_help(LONG_HELP_END)
                 .args(mount_args()),
         )
-        .subcommands([credentials::command(), exec::command(), login::command(), status::command()]);
+        .subcommands([credentials::command(), exec::command(), login::command(), status::command()])
+        .subcommands([doctor::command(), policy::command()]);
     #[cfg(feature = "emulator")]
     let root = root.subcommand(super::demo::command());
     root
 }
 
-fn mount_args() -> Vec<Arg> {
+/// The arguments of a mount: paths, and every setting.
+pub(super) fn mount_args() -> Vec<Arg> {
     let own = [
         Arg::new(PATHS)
             .value_name("MOUNTPOINT")
@@ -164,13 +172,16 @@ fn request(matches: &ArgMatches) -> Result<Request, Failure> {
         Some(("exec", matches)) => Ok(Request::Exec(ExecArgs::of(matches)?)),
         Some(("login", matches)) => Ok(Request::Login(LoginArgs::of(matches))),
         Some(("status", matches)) => Ok(Request::Status(StatusArgs::of(matches))),
+        Some(("doctor", matches)) => Ok(Request::Doctor(DoctorArgs::of(matches)?)),
+        Some(("policy", matches)) => Ok(Request::Policy(PolicyArgs::of(matches)?)),
         #[cfg(feature = "emulator")]
         Some(("demo", matches)) => Ok(Request::Demo(super::demo::DemoArgs::of(matches))),
         _ => Ok(Request::Mount(command_line(matches)?)),
     }
 }
 
-fn command_line(matches: &ArgMatches) -> Result<CommandLine, Failure> {
+/// What those arguments say.
+pub(super) fn command_line(matches: &ArgMatches) -> Result<CommandLine, Failure> {
     let mut line = CommandLine::default();
     take_down_settings(OPTIONS.iter(), matches, &mut line);
     for text in texts(matches, MOUNT_OPTIONS) {
@@ -212,6 +223,16 @@ fn take_down_paths<'a>(paths: impl DoubleEndedIterator<Item = &'a str>, line: &m
     for bucket in source.into_iter().flat_map(|source| source.split(',')) {
         line.flags.add(Key::Bucket, Written::new(bucket, Place::Argument("SOURCE")));
     }
+}
+
+/// What the arguments of a mount say, for commands that can do without a mount point: where flags say
+/// what is to be mounted, one is made up.
+pub(super) fn line_of_no_mount(matches: &ArgMatches) -> Result<CommandLine, Failure> {
+    let mut line = command_line(matches)?;
+    if line.mount_point.is_none() && !line.flags.all(Key::Bucket).is_empty() {
+        line.mount_point = Some(Written::new("s3xmount", Place::Argument("MOUNTPOINT")));
+    }
+    Ok(line)
 }
 
 /// The values of an argument that has been declared for this command.
@@ -265,6 +286,8 @@ const USAGE: &str = "s3xmount [mount] [OPTIONS] [SOURCE] MOUNTPOINT\n       \
     s3xmount credentials [PATH] [--format FORMAT | --write-profile NAME]\n       \
     s3xmount exec [PATH] -- COMMAND\n       \
     s3xmount login [PATH]\n       \
+    s3xmount doctor [OPTIONS] MOUNTPOINT\n       \
+    s3xmount policy [OPTIONS] MOUNTPOINT\n       \
     s3xmount demo [DIRECTORY] [--minimal] [--walk]";
 
 const SHORT_HELP_END: &str =

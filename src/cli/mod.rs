@@ -10,12 +10,14 @@ pub mod credentials;
 #[cfg(feature = "emulator")]
 pub mod demo;
 mod desk;
+pub mod doctor;
 pub mod exec;
 pub mod logging;
 pub mod login;
 pub mod mount;
 pub mod mount_options;
 mod new_session;
+pub mod policy;
 mod prompt;
 pub mod status;
 
@@ -73,6 +75,8 @@ fn obey(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         Request::Exec(exec) => exec::run(&exec, new_session::make),
         Request::Login(login) => login::run(&login),
         Request::Status(status) => status::run(&status),
+        Request::Doctor(doctor) => doctor::run(&doctor),
+        Request::Policy(policy) => policy::run(&policy),
         #[cfg(feature = "emulator")]
         Request::Demo(demo) => demo::run(&demo),
         Request::Print(text) => printed(text.print(), "the text"),

@@ -31,7 +31,7 @@ use super::process;
 use super::profile::{self, Leaf, Means, Way};
 use super::role::{Cause, Failure, Sts, innermost_words};
 use super::schedule::Life;
-use super::{Clock, Grant, RoleOptions};
+use super::{Clock, Grant, Options, RoleOptions};
 use crate::clock::ServerTime;
 
 /// Where the base identity comes from.
@@ -88,6 +88,21 @@ pub(super) struct Loaded {
 }
 
 impl Base {
+    /// The recipe that these options describe.
+    pub(super) fn of(options: &Options) -> Self {
+        let first_role = options.roles.first().map(|role| role.arn.as_str());
+        Self {
+            source: options.base.clone(),
+            region: options.region.clone(),
+            sts_endpoint_url: options.sts_endpoint_url.clone(),
+            http_client: options.http_client.clone(),
+            session_name: options.session_name.clone(),
+            region_otherwise: region_of_partition(first_role),
+            time: ServerTime::default(),
+            is_proven: false,
+        }
+    }
+
     /// Finds the base identity from scratch.
     ///
     /// Once it was found, whatever is wrong with it may pass: a file that is just being written is
@@ -362,7 +377,7 @@ const CALL_WAIT_MAX: Duration = Duration::from_secs(8);
 
 /// The region to ask for a role where nobody names one. STS needs some region for its signature and its
 /// host name; these answer for all of their partitions, and any custom endpoint takes them.
-pub(super) fn region_of_partition(role_arn: Option<&str>) -> &'static str {
+fn region_of_partition(role_arn: Option<&str>) -> &'static str {
     match role_arn.and_then(|arn| arn.split(':').nth(1)) {
         Some("aws-cn") => "cn-north-1",
         Some("aws-us-gov") => "us-gov-west-1",

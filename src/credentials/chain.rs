@@ -12,7 +12,7 @@ use super::base::{Base, Loaded};
 use super::codes::Codes;
 use super::role::{self, Cause, DURATION_ALWAYS_ALLOWED, Failure, RoleSession, Sts, Wish};
 use super::schedule::Outlook;
-use super::{Bounds, Caller, Clock, Grant, RoleOptions, SessionPolicy};
+use super::{Bounds, Caller, Clock, Grant, Options, RoleOptions, SessionPolicy};
 
 /// How to come by keys: a base identity and the roles to assume from there, in order.
 pub(super) struct Chain {
@@ -39,14 +39,25 @@ struct Learnt {
 }
 
 impl Chain {
-    pub(super) fn new(
-        base: Base,
-        roles: Vec<RoleOptions>,
-        bounds: Bounds,
-        codes: Arc<Codes>,
-        clock: Clock,
-    ) -> Self {
-        Self { base, roles, bounds, codes, clock, known: None, region: None, learnt: HashMap::new() }
+    /// Returns the chain that these options describe, and the codes that its roles will ask for.
+    pub(super) fn of(options: &Options) -> (Self, Arc<Codes>) {
+        let codes = Arc::new(Codes::new(options.codes.clone()));
+        let chain = Self {
+            base: Base::of(options),
+            roles: options.roles.clone(),
+            bounds: options.bounds.clone(),
+            codes: Arc::clone(&codes),
+            clock: options.clock.clone(),
+            known: None,
+            region: None,
+            learnt: HashMap::new(),
+        };
+        (chain, codes)
+    }
+
+    /// How far the clock of STS is ahead of ours, in seconds; 0 where it does not matter.
+    pub(super) fn clock_ahead_seconds(&self) -> i64 {
+        self.base.time.ahead_seconds()
     }
 
     /// The region that the base identity's settings name; known after the first renewal.
@@ -71,6 +82,48 @@ impl Chain {
             grant = session.into();
         }
         Ok(grant)
+    }
+
+    /// Comes by new keys as [`renew`](Self::renew) does, and tells what each step came to: for a
+    /// diagnosis, which wants to hear of the base identity also what a renewal can do without.
+    pub(super) async fn walk(
+        &mut self,
+        mut tell: impl FnMut(Option<String>, Result<Option<Caller>, Failure>),
+    ) -> Option<Grant> {
+        let loaded = match self.base.load(&self.clock).await {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                tell(None, Err(failure));
+                return None;
+            }
+        };
+        self.region.clone_from(&loaded.region);
+        let caller = match role::whoami(&loaded.sts_as(&loaded.grant.keys)).await {
+            Ok(caller) => Some(caller),
+            // Servers that imitate STS need not know this request.
+            Err(failure) if matches!(failure.cause(), Cause::Garbled | Cause::Invalid) => None,
+            Err(failure) => {
+                tell(None, Err(failure.doing("asking STS whose the base credentials are")));
+                return None;
+            }
+        };
+        tell(None, Ok(caller.clone()));
+        let roles = joined(&loaded.roles, &self.roles);
+        let mut grant = Grant { caller, ..loaded.grant.clone() };
+        for index in hops_behind(grant.caller.as_ref(), &roles)..roles.len() {
+            let sts = loaded.sts_as(&grant.keys);
+            let hop = Hop { role: &roles[index], index, count: roles.len(), caller: grant.caller.as_ref() };
+            let session = self.assume(&sts, &hop).await.map_err(|failure| hop.explain(failure));
+            match session {
+                Ok(session) => grant = session.into(),
+                Err(failure) => {
+                    tell(Some(roles[index].arn.clone()), Err(failure));
+                    return None;
+                }
+            }
+            tell(Some(roles[index].arn.clone()), Ok(grant.caller.clone()));
+        }
+        Some(grant)
     }
 
     /// Whose the base identity's keys are. `None` if STS will not say, as some servers that imitate

@@ -52,6 +52,7 @@ mod schedule;
 mod scripted;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod web_identity;
 
 use std::fmt;
@@ -65,15 +66,13 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 pub use self::base::BaseSource;
 pub use self::codes::{AskCode, CodeSource, is_code};
 pub use self::provider::Unavailable;
+pub use self::trace::{Step, Stumble, Trace, Trouble, trace};
 
-use self::base::Base;
 use self::chain::Chain;
-use self::codes::Codes;
 use self::provider::Provider;
 use self::refresh::{Patience, Refresher, Shared};
 use self::role::Failure;
 use self::schedule::Life;
-use crate::clock::ServerTime;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use crate::task::Tasks;
@@ -230,26 +229,11 @@ impl Credentials {
     }
 
     async fn obtain(options: Options) -> (Obtained, Option<Failure>) {
-        let Options { region, sts_endpoint_url, http_client, session_name, clock, .. } = options;
-        let time = ServerTime::default();
-        let first_role = options.roles.first().map(|role| role.arn.as_str());
-        let region_otherwise = base::region_of_partition(first_role);
-        let base = Base {
-            source: options.base,
-            region,
-            sts_endpoint_url,
-            http_client,
-            session_name,
-            region_otherwise,
-            time,
-            is_proven: false,
-        };
-        let codes = Arc::new(Codes::new(options.codes));
-        let mut chain = Chain::new(base, options.roles, options.bounds, Arc::clone(&codes), clock.clone());
+        let (mut chain, codes) = Chain::of(&options);
         let patience = if options.wait { Patience::WhileItMayPass } else { Patience::SomeAttempts };
         let first = refresh::first(&mut chain, patience, options.tell.as_ref()).await;
         codes.stop_asking();
-        let shared = Shared::new(clock, options.wait_max, options.suspect_denials, codes);
+        let shared = Shared::new(options.clock, options.wait_max, options.suspect_denials, codes);
         let failure = match first {
             Ok(grant) => {
                 tracing::info!(?grant, "credentials obtained");

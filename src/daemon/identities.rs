@@ -117,7 +117,7 @@ impl Identities {
 }
 
 /// Credentials of `identity`, bounded so.
-pub(super) fn options(
+pub(crate) fn options(
     identity: &Identity,
     bounds: Bounds,
     people: &People,
@@ -163,7 +163,7 @@ fn session_tag(tag: &config::SessionTag) -> SessionTag {
 }
 
 /// What bounds the sessions of an identity, from all buckets that share it.
-pub(super) fn bounds(identity: &Identity, settings: &Settings) -> Bounds {
+pub(crate) fn bounds(identity: &Identity, settings: &Settings) -> Bounds {
     let policy = match &identity.session_policy {
         config::SessionPolicy::None => SessionPolicy::None,
         config::SessionPolicy::Document(document) => SessionPolicy::Demanded(document.clone()),

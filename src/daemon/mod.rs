@@ -9,7 +9,7 @@
 //! Credentials go last, because commits that end during shutdown may need fresh ones.
 
 mod desk;
-mod identities;
+pub(crate) mod identities;
 
 use std::io;
 use std::sync::Arc;
@@ -222,15 +222,7 @@ async fn connect(
         url: settings.endpoint_url.clone(),
         force_path_style: settings.force_path_style,
     };
-    let region_hint = settings.region.clone().or_else(|| credentials.region());
-    let rules = WriteRules::default()
-        .acl(bucket.acl.header())
-        .expected_bucket_owner(bucket.expected_bucket_owner.clone())
-        .storage_class(bucket.storage_class.as_deref())
-        .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
-        .requester_pays(bucket.requester_pays);
-    let mut options =
-        s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules };
+    let mut options = gateway_options(settings, bucket, credentials.region());
     if options.region.is_none() && !credentials.are_there() {
         options.region = Some(Gateway::region_unsigned(&endpoint, &options).await);
     }
@@ -250,6 +242,22 @@ async fn connect(
         root: bucket.prefix.clone(),
         read_only: bucket.read_only || settings.read_only,
     })
+}
+
+/// How requests in a bucket are made.
+pub(crate) fn gateway_options(
+    settings: &Settings,
+    bucket: &BucketSettings,
+    region: Option<String>,
+) -> s3::Options {
+    let rules = WriteRules::default()
+        .acl(bucket.acl.header())
+        .expected_bucket_owner(bucket.expected_bucket_owner.clone())
+        .storage_class(bucket.storage_class.as_deref())
+        .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
+        .requester_pays(bucket.requester_pays);
+    let region_hint = settings.region.clone().or(region);
+    s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules }
 }
 
 /// Takes possession of the staging directory. umount(8) returns while the mount before us is still

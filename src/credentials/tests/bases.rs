@@ -16,6 +16,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 
 use super::*;
+use crate::clock::ServerTime;
+use crate::credentials::base::Base;
 use crate::credentials::base::Loaded;
 use crate::credentials::role::Cause;
 

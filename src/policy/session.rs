@@ -1,8 +1,8 @@
-//! Policy documents that follow from the settings: pure functions of what is mounted.
+//! The policy that bounds a role session to what the mount does.
 //!
-//! A *session policy* is handed to STS together with the wish for a session. The session may then do
-//! what both it and the role's own policies allow (IAM user guide, "Session policies"), so a token
-//! that is stolen, or a bug of ours, can do no more than the mount does.
+//! It is handed to STS together with the wish for a session. The session may then do what both it and
+//! the role's own policies allow (IAM user guide, "Session policies"), so a token that is stolen, or a
+//! bug of ours, can do no more than the mount does.
 
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ fn document(places: &[Place]) -> Value {
 }
 
 /// Text that a pattern takes literally (IAM user guide, "IAM policy elements: Variables and tags").
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, c| {
         match c {
             '*' | '?' | '$' => escaped.extend(['$', '{', c, '}']),
