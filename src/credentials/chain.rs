@@ -76,12 +76,23 @@ impl Chain {
         let caller = self.base_caller(&loaded).await?;
         let mut grant = Grant { caller, ..loaded.grant.clone() };
         for index in hops_behind(grant.caller.as_ref(), &roles)..roles.len() {
-            let sts = loaded.sts_as(&grant.keys);
-            let hop = Hop { role: &roles[index], index, count: roles.len(), caller: grant.caller.as_ref() };
-            let session = self.assume(&sts, &hop).await.map_err(|failure| hop.explain(failure))?;
-            grant = session.into();
+            grant = self.step(&loaded, &roles, index, &grant).await?;
         }
         Ok(grant)
+    }
+
+    /// Assumes the role at `index` with the keys of the step before.
+    async fn step(
+        &mut self,
+        loaded: &Loaded,
+        roles: &[RoleOptions],
+        index: usize,
+        before: &Grant,
+    ) -> Result<Grant, Failure> {
+        let sts = loaded.sts_as(&before.keys);
+        let hop = Hop { role: &roles[index], index, count: roles.len(), caller: before.caller.as_ref() };
+        let session = self.assume(&sts, &hop).await.map_err(|failure| hop.explain(failure))?;
+        Ok(session.into())
     }
 
     /// Comes by new keys as [`renew`](Self::renew) does, and tells what each step came to: for a
@@ -111,11 +122,8 @@ impl Chain {
         let roles = joined(&loaded.roles, &self.roles);
         let mut grant = Grant { caller, ..loaded.grant.clone() };
         for index in hops_behind(grant.caller.as_ref(), &roles)..roles.len() {
-            let sts = loaded.sts_as(&grant.keys);
-            let hop = Hop { role: &roles[index], index, count: roles.len(), caller: grant.caller.as_ref() };
-            let session = self.assume(&sts, &hop).await.map_err(|failure| hop.explain(failure));
-            match session {
-                Ok(session) => grant = session.into(),
+            match self.step(&loaded, &roles, index, &grant).await {
+                Ok(session) => grant = session,
                 Err(failure) => {
                     tell(Some(roles[index].arn.clone()), Err(failure));
                     return None;

@@ -67,7 +67,7 @@ impl Healing {
     }
 
     /// Does what can be done about a complaint; whether that is worth another attempt.
-    fn answer(&self, complaint: Complaint, response: &HttpResponse, bag: &ConfigBag) -> bool {
+    fn answer(&self, complaint: Complaint, response: &HttpResponse, bag: &mut ConfigBag) -> bool {
         let Some(SignedWith(access_key_id)) = bag.load::<SignedWith>() else { return false };
         let signed_ahead = bag.load::<SignedAhead>().map_or(0, |signed| signed.0);
         // First the time: a HEAD that was signed at a wrong one is denied without a word. The SDK has
@@ -86,7 +86,12 @@ impl Healing {
                 let was_allowed =
                     operation.is_some_and(|operation| self.allowed.read().contains(operation.name()));
                 // Once for each request: what is denied again is simply denied.
-                was_allowed && bag.load::<Suspected>().is_none() && self.owner.denied(access_key_id)
+                let is_first = was_allowed && bag.load::<Suspected>().is_none();
+                let is_suspicious = is_first && self.owner.denied(access_key_id);
+                if is_suspicious {
+                    bag.interceptor_state().store_put(Suspected);
+                }
+                is_suspicious
             }
         }
     }
@@ -173,9 +178,6 @@ impl Intercept for Healing {
             return Ok(());
         };
         if self.answer(complaint, response, bag) {
-            if complaint == Complaint::Denial {
-                bag.interceptor_state().store_put(Suspected);
-            }
             response.headers_mut().insert(AGAIN, "yes");
         }
         Ok(())

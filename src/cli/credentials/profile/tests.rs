@@ -218,7 +218,7 @@ fn names_that_tools_read_differently_are_refused() {
 fn the_file_is_where_the_aws_tools_look() {
     let with = |variables: &[(&str, &str)]| Surroundings {
         variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-        working_dir: "/work".into(),
+        working_dir: "/srv".into(),
         ..Surroundings::default()
     };
     let home = ("HOME", "/home/alice");
@@ -226,7 +226,7 @@ fn the_file_is_where_the_aws_tools_look() {
         (with(&[home]), "/home/alice/.aws/credentials"),
         (with(&[home, (FILE_VARIABLE, "/x/y")]), "/x/y"),
         (with(&[home, (FILE_VARIABLE, "~/y")]), "/home/alice/y"),
-        (with(&[home, (FILE_VARIABLE, "y")]), "/work/y"),
+        (with(&[home, (FILE_VARIABLE, "y")]), "/srv/y"),
         (with(&[home, (FILE_VARIABLE, "")]), "/home/alice/.aws/credentials"),
     ];
     for (around, expected) in table {
