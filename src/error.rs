@@ -124,9 +124,62 @@ impl From<std::io::Error> for Error {
     }
 }
 
+/// The words of an error's causes, in one line: what a library adds on the way up says less.
+///
+/// `Debug` is never used for this: an error of the SDK holds the answer, and the answer may hold
+/// keys.
+pub fn innermost_words(error: &dyn std::error::Error) -> String {
+    let mut words = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push(first_line(&error.to_string()));
+        cause = error.source();
+    }
+    words.retain(|words| !SAYS_NOTHING.contains(&words.as_str()));
+    if words.is_empty() { first_line(&error.to_string()) } else { words.join(": ") }
+}
+
+/// The first line, cut to a readable length. What follows it in the answer to a wrong signature is
+/// the canonical request, session token included.
+pub fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(QUOTE_CHARS_MAX).collect()
+}
+
+const QUOTE_CHARS_MAX: usize = 300;
+
+/// What the HTTP client says above what really happened.
+const SAYS_NOTHING: &[&str] = &["io error", "client error (Connect)"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Self>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Layer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn of_an_error_of_a_library_what_happened_is_told() {
+        let layers =
+            ["dispatch failure", "io error", "client error (Connect)", "tcp connect error", "refused\nx"];
+        let error = layers.into_iter().rev().fold(None, |cause, words| Some(Box::new(Layer(words, cause))));
+        assert_eq!(
+            error.map(|error| innermost_words(&*error)).as_deref(),
+            Some("tcp connect error: refused")
+        );
+        assert_eq!(innermost_words(&Layer("alone", None)), "alone");
+    }
 
     #[test]
     fn an_error_reads_outermost_first_and_keeps_its_kind() {

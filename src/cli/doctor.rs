@@ -1,13 +1,13 @@
 //! `s3xmount doctor`: what does not work, why, and what to add where, for people or for programs.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::Value;
 
 use super::{Stop, args, desk, prompt};
 use crate::config::{self, CommandLine, Failure, Surroundings};
-use crate::doctor::{self, Check, Location, Outcome, Wish, WriteTest};
+use crate::doctor::{self, Change, Check, Outcome, Remedy, Wish, WriteTest};
 use crate::policy;
 
 /// What was asked for.
@@ -72,8 +72,13 @@ pub fn run(asked: &DoctorArgs) -> Result<(), Stop> {
         return Ok(());
     }
     let count = |outcome| checks.iter().filter(|check| check.outcome == outcome).count();
-    let (failed, undecided) = (count(Outcome::Failed), count(Outcome::Undecided));
-    Err(Stop::Failed(Failure::new(format!("{failed} checks failed, {undecided} could not be decided"))))
+    let checks = |count: usize| if count == 1 { "1 check".to_owned() } else { format!("{count} checks") };
+    let told = match (count(Outcome::Failed), count(Outcome::Undecided)) {
+        (failed, 0) => format!("{} failed", checks(failed)),
+        (0, undecided) => format!("{} could not be decided", checks(undecided)),
+        (failed, undecided) => format!("{} failed, {undecided} could not be decided", checks(failed)),
+    };
+    Err(Stop::Failed(Failure::new(told)))
 }
 
 fn print(text: &str) -> Result<(), Stop> {
@@ -85,39 +90,109 @@ fn json(checks: &[Check]) -> String {
     serde_json::to_string_pretty(checks).expect("texts and lists, into memory") + "\n"
 }
 
-/// The checks as people read them: what was tried, what came back, what it means, what to add where.
+/// The checks as people read them: what was tried, what came back, what it means, what to change where.
+///
+/// A change that would mend several things is told in full once, and by its number from then on.
 fn text(checks: &[Check]) -> String {
-    let mut text = String::new();
+    let mut page = Page::default();
+    let mut told: Vec<&Remedy> = Vec::new();
     let mut subject = "";
     for check in checks {
         if check.subject != subject {
             subject = &check.subject;
-            line(&mut text, 0, subject);
+            page.words(0, "", subject);
         }
-        line(&mut text, 1, &format!("{:<9}  {}: {}", mark(check.outcome), check.name, check.answer));
-        if !check.meaning.is_empty() {
-            line(&mut text, 2, &check.meaning);
-        }
-        let first = check.remedies.first().map(|remedy| remedy.place);
+        page.words(1, mark(check.outcome), &format!("{}: {}", check.name, check.answer));
+        page.words(2, "", &check.meaning);
         for (at, remedy) in check.remedies.iter().enumerate() {
-            let word = match remedy.place {
-                Location::Settings if at == 0 => "change the",
-                Location::Settings | Location::Ownership => "or change the",
-                _ if at == 0 => "add to the",
-                place if Some(place) == first => "and to the",
-                _ => "or, should it be there already, to the",
+            let earlier = told.iter().position(|other| *other == remedy);
+            let number = earlier.unwrap_or(told.len()) + 1;
+            let what = instruction(remedy, at == 0);
+            if earlier.is_some() {
+                page.words(2, "", &format!("[{number}] {what}, as above"));
+                continue;
+            }
+            told.push(remedy);
+            page.words(2, "", &format!("[{number}] {what}:"));
+            let documents: Vec<&Value> = match &remedy.change {
+                Change::Add { statements } => statements.iter().collect(),
+                Change::Exempt { condition, .. } => vec![condition],
+                Change::Set { values } => vec![values],
             };
-            line(&mut text, 2, &format!("{word} {} {}:", remedy.place.as_str(), remedy.holder));
-            policy::pretty(&remedy.statement).lines().for_each(|words| line(&mut text, 3, words));
+            documents.into_iter().for_each(|document| page.verbatim(3, &policy::pretty(document)));
         }
     }
-    text
+    page.text
 }
 
-/// What is written by a server goes to the terminal without the control characters it may hold.
-fn line(text: &mut String, depth: usize, words: &str) {
-    let printable: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    writeln!(text, "{:width$}{printable}", "", width = 2 * depth).expect("writing into memory");
+/// What to do, in one sentence that a document follows.
+fn instruction(remedy: &Remedy, is_first: bool) -> String {
+    let Remedy { place, holder, account, change } = remedy;
+    let account = account.as_deref().map(|account| format!(" in account {account}"));
+    let document = format!("the {} {holder}{}", place.as_str(), account.unwrap_or_default());
+    match change {
+        Change::Add { statements } => {
+            let count = if statements.len() > 1 { "these statements" } else { "this statement" };
+            let otherwise = if is_first { "" } else { "if that is there: " };
+            format!("{otherwise}add {count} to {document}")
+        }
+        Change::Exempt { actions, .. } => {
+            let otherwise = if is_first { "" } else { "if all that is there: " };
+            let actions = actions.join(", ");
+            format!(
+                "{otherwise}look in {document} for a statement with \"Effect\": \"Deny\" that covers {actions}, and add to its \"Condition\""
+            )
+        }
+        Change::Set { .. } => {
+            let otherwise = if is_first { "" } else { "or " };
+            format!("{otherwise}change {document} to this (null: leave it out)")
+        }
+    }
+}
+
+/// What is printed, in lines that fit a terminal.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    /// Adds a sentence behind a mark, wrapped between words.
+    fn words(&mut self, depth: usize, mark: &str, sentence: &str) {
+        let indent = MARGIN * depth.min(1) + if depth > 1 { MARK_WIDTH } else { 0 };
+        let hang = if mark.is_empty() { indent } else { indent + MARK_WIDTH };
+        let mut line = match mark {
+            "" => format!("{:indent$}", ""),
+            mark => format!("{:indent$}{mark:<MARK_WIDTH$}", ""),
+        };
+        let mut is_begun = false;
+        for word in sentence.split_whitespace() {
+            if is_begun && line.chars().count() + 1 + word.chars().count() > PAGE_WIDTH {
+                self.line(&line);
+                line = format!("{:hang$}", "");
+                is_begun = false;
+            }
+            line.push_str(if is_begun { " " } else { "" });
+            line.push_str(word);
+            is_begun = true;
+        }
+        if is_begun {
+            self.line(&line);
+        }
+    }
+
+    /// Adds lines that are to be copied.
+    fn verbatim(&mut self, depth: usize, lines: &str) {
+        let indent = MARGIN * (depth - 1) + MARK_WIDTH;
+        lines.lines().for_each(|line| self.line(&format!("{:indent$}{line}", "")));
+    }
+
+    /// What is written by a server goes to the terminal without the control characters it may hold.
+    fn line(&mut self, line: &str) {
+        let printable = line.chars().map(|c| if c.is_control() { ' ' } else { c });
+        self.text.extend(printable);
+        self.text.push('\n');
+    }
 }
 
 fn mark(outcome: Outcome) -> &'static str {
@@ -128,6 +203,14 @@ fn mark(outcome: Outcome) -> &'static str {
         Outcome::Failed => "FAILED",
     }
 }
+
+/// Terminals are at least this wide.
+const PAGE_WIDTH: usize = 80;
+
+const MARGIN: usize = 2;
+
+/// The longest mark and a space.
+const MARK_WIDTH: usize = 9;
 
 const JSON: &str = "json";
 const READ: &str = "read";

@@ -29,10 +29,11 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::process;
 use super::profile::{self, Leaf, Means, Way};
-use super::role::{Cause, Failure, Sts, innermost_words};
+use super::role::{Cause, Failure, Sts};
 use super::schedule::Life;
 use super::{Clock, Grant, Options, RoleOptions};
 use crate::clock::ServerTime;
+use crate::error::innermost_words;
 
 /// Where the base identity comes from.
 #[derive(Clone)]
@@ -335,7 +336,11 @@ impl Means {
 }
 
 fn failure_of(error: &CredentialsError) -> Failure {
-    Failure::new(cause_of(error)).quoting(innermost_words(error))
+    match cause_of(error) {
+        // The SDK says only that it has looked, not where.
+        Cause::NoBase => Failure::new(Cause::NoBase).quoting(PLACES_LOOKED_AT),
+        cause => Failure::new(cause).quoting(innermost_words(error)),
+    }
 }
 
 fn cause_of(error: &CredentialsError) -> Cause {
@@ -345,6 +350,10 @@ fn cause_of(error: &CredentialsError) -> Cause {
         _ => Cause::BaseUnavailable,
     }
 }
+
+/// The default chain of the AWS tools, in its order.
+const PLACES_LOOKED_AT: &str = "looked for in AWS_ACCESS_KEY_ID and its like, the profile in ~/.aws/config and \
+     ~/.aws/credentials, AWS_WEB_IDENTITY_TOKEN_FILE, a container's role, an instance's role";
 
 /// What a person would have to put right, if it had not been right before.
 const SETTINGS_AT_FAULT: &[Cause] = &[Cause::NoBase, Cause::BaseMisconfigured];

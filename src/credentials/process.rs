@@ -105,7 +105,7 @@ mod tests {
             (r#"{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hunter2","Expiration":"soon"}"#, "no time"),
         ] {
             let error = keys(&format!("echo '{printed}'"), PATIENCE).await.unwrap_err();
-            let said = super::super::role::innermost_words(&error);
+            let said = crate::error::innermost_words(&error);
             assert!(said.contains(why) && !said.contains("hunter2"), "{said}");
         }
     }

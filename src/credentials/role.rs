@@ -22,7 +22,7 @@ use aws_smithy_types::date_time::Format;
 use super::schedule::{Life, Outlook};
 use super::{Caller, Clock, Grant, RoleOptions};
 use crate::clock::ServerTime;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, first_line, innermost_words};
 
 /// The longest session that any role allows, and any chain of roles.
 pub(super) const DURATION_ALWAYS_ALLOWED: Duration = Duration::from_secs(3600);
@@ -246,6 +246,19 @@ impl Failure {
         self.cause.outlook()
     }
 
+    /// What came back, for people.
+    pub(super) fn told(&self) -> String {
+        match self.said.as_str() {
+            "" => self.cause.words().to_owned(),
+            said => format!("{} ({said})", self.cause.words()),
+        }
+    }
+
+    /// What to try, for people.
+    pub(super) fn advice(&self) -> &str {
+        self.hint.as_deref().unwrap_or_else(|| self.cause.hint())
+    }
+
     /// The device whose code is needed, if that is what is wrong.
     pub(super) fn device(&self) -> Option<&str> {
         (self.cause == Cause::CodeNeeded).then_some(self.said.as_str())
@@ -258,11 +271,7 @@ impl fmt::Display for Failure {
         if !self.doing.is_empty() {
             write!(f, "{}: ", self.doing)?;
         }
-        f.write_str(self.cause.words())?;
-        if !self.said.is_empty() {
-            write!(f, " ({})", self.said)?;
-        }
-        write!(f, "; hint: {}", self.hint.as_deref().unwrap_or_else(|| self.cause.hint()))
+        write!(f, "{}; hint: {}", self.told(), self.advice())
     }
 }
 
@@ -449,34 +458,12 @@ impl Cause {
     }
 }
 
-/// The words of an error and of what caused it, in one line.
-///
-/// `Debug` is never used for this: an error of the SDK holds the answer, and the answer may hold
-/// keys.
-pub(super) fn innermost_words(error: &dyn StdError) -> String {
-    let mut words = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push(first_line(&error.to_string()));
-        cause = error.source();
-    }
-    if words.is_empty() { first_line(&error.to_string()) } else { words.join(": ") }
-}
-
 fn quote(code: Option<&str>, message: Option<&str>, request_id: Option<&str>) -> String {
     let code = code.unwrap_or("no error code");
     let message = message.map(|message| format!(": {}", first_line(message))).unwrap_or_default();
     let request_id = request_id.map(|id| format!(", request id {id}")).unwrap_or_default();
     format!("{code}{message}{request_id}")
 }
-
-/// The first line, cut to a readable length. What follows it in the answer to a wrong signature is
-/// the canonical request, session token included.
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(QUOTE_CHARS_MAX).collect()
-}
-
-const QUOTE_CHARS_MAX: usize = 300;
 
 const THROTTLED: &[&str] = &[
     "Throttling",

@@ -35,8 +35,10 @@ pub struct Step {
 pub struct Stumble {
     /// What is wrong.
     pub trouble: Trouble,
-    /// What happened and what to try, for people.
-    pub reason: String,
+    /// What came back, for people.
+    pub said: String,
+    /// What to try, for people.
+    pub advice: String,
 }
 
 /// What is wrong with a step: one variant for each thing to do about it.
@@ -60,7 +62,7 @@ impl From<Failure> for Stumble {
             Cause::NoBase | Cause::BaseMisconfigured | Cause::BaseUnavailable => Trouble::NoKeys,
             _ => Trouble::Other,
         };
-        Self { trouble, reason: failure.to_string() }
+        Self { trouble, said: failure.told(), advice: failure.advice().to_owned() }
     }
 }
 

@@ -231,6 +231,9 @@ async fn connect(
         let failure = Failure::from(Error::from(error));
         match kind {
             S3ErrorKind::NoBucket => failure.hint("check the spelling; names are case-sensitive"),
+            S3ErrorKind::NotTheOwner => {
+                failure.hint("check --expected-bucket-owner, and that it is the bucket you mean")
+            }
             S3ErrorKind::Unavailable => failure.hint("check --endpoint-url, --region and the network"),
             _ => failure,
         }

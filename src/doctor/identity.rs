@@ -1,17 +1,23 @@
 //! Who we are, and each role on the way.
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tokio::sync::OnceCell;
 
-use super::{Check, Location, Outcome, Remedy};
-use crate::config::{Identity, Settings};
-use crate::credentials::{self, Caller, Step, Stumble, Trace, Trouble};
+use super::remedy::{Location, Remedy};
+use super::words::{self, Kind};
+use super::{Check, Outcome};
+use crate::config::{Identity, SessionPolicy, Settings};
+use crate::credentials::{self, Bounds, Caller, Step, Stumble, Trace, Trouble};
 use crate::daemon::{People, identities};
-use crate::policy::{self, Assumption};
+use crate::policy::Assumption;
 
 /// The way of an identity, and what it came to.
 pub(super) struct Walked<'s> {
     pub(super) identity: &'s Identity,
     pub(super) trace: Trace,
+    /// Keys of a session that the role's own policies bound and nothing else, once somebody wanted them.
+    unbounded: OnceCell<Option<SharedCredentialsProvider>>,
 }
 
 impl Walked<'_> {
@@ -21,6 +27,26 @@ impl Walked<'_> {
         let role =
             last.role.clone().or_else(|| self.identity.roles.last().map(|role| role.as_str().to_owned()));
         role.or_else(|| last.outcome.as_ref().ok()?.as_ref().map(principal_of))
+    }
+
+    /// Comes by a session that is as wide as the role, if the mount's is not. An MFA code is not asked
+    /// for a second time.
+    pub(super) async fn unbounded(
+        &self,
+        connections: &SharedHttpClient,
+    ) -> Option<SharedCredentialsProvider> {
+        let is_bounded =
+            self.identity.session_policy != SessionPolicy::None || !self.identity.policy_arns.is_empty();
+        let is_session = self.trace.steps.iter().any(|step| step.role.is_some());
+        if !is_bounded || !is_session || self.identity.mfa_serial.is_some() {
+            return None;
+        }
+        let walk = async || {
+            let people = People::default();
+            let options = identities::options(self.identity, Bounds::default(), &people, connections.clone());
+            credentials::trace(options).await.keys
+        };
+        self.unbounded.get_or_init(walk).await.clone()
     }
 
     pub(super) fn partition(&self) -> String {
@@ -37,7 +63,7 @@ pub(super) async fn walk<'s>(
 ) -> Walked<'s> {
     let bounds = identities::bounds(identity, settings);
     let options = identities::options(identity, bounds, people, connections.clone());
-    Walked { identity, trace: credentials::trace(options).await }
+    Walked { identity, trace: credentials::trace(options).await, unbounded: OnceCell::new() }
 }
 
 pub(super) fn checks(walked: &Walked<'_>) -> Vec<Check> {
@@ -64,36 +90,55 @@ fn passed(step: &Step, caller: Option<&Caller>) -> Check {
 }
 
 fn failed(step: &Step, stumble: &Stumble, identity: &Identity, before: Option<&Caller>) -> Check {
-    let check = Check::new(SUBJECT, &name(step), Outcome::Failed, &*stumble.reason);
+    let check = Check::new(SUBJECT, &name(step), Outcome::Failed, &*stumble.said);
     match (stumble.trouble, &step.role) {
-        (Trouble::Denied, Some(role)) => denied(check, role, identity, before),
+        (Trouble::Denied, Some(role)) => denied(check, role, stumble, identity, before),
         (Trouble::KeysRefused, _) => check.meaning(
             "the keys are expired, deleted or mistyped, and nothing else can be examined: log in again, or renew them",
         ),
-        (Trouble::NoKeys, _) => check.meaning("without keys of one's own no role can be assumed"),
-        _ => check.meaning("nothing behind this step can be examined"),
+        (Trouble::NoKeys, _) => {
+            check.meaning(format!("without keys of one's own no role can be assumed: {}", stumble.advice))
+        }
+        _ => check.meaning(format!("nothing behind this step can be examined: {}", stumble.advice)),
     }
 }
 
-fn denied(check: Check, role: &str, identity: &Identity, before: Option<&Caller>) -> Check {
+fn denied(
+    check: Check,
+    role: &str,
+    stumble: &Stumble,
+    identity: &Identity,
+    before: Option<&Caller>,
+) -> Check {
     let hop = identity.roles.iter().position(|arn| arn.as_str() == role);
     let assumption = hop.map_or_else(|| Assumption::plain(role), |hop| Assumption::of(identity, hop));
     let said = match assumption.external_id {
-        Some(_) => "with the external id that is configured",
-        None => "without an external id, and none was said",
+        Some(id) => format!("with the external id '{id}'"),
+        None => "without an external id".to_owned(),
     };
     let Some(before) = before.map(principal_of) else {
         return check.meaning(format!("the role does not exist, or does not trust the base identity {said}"));
     };
-    let trust = policy::trust(&assumption, std::slice::from_ref(&before));
-    check
-        .meaning(format!(
+    let mut remedies = Remedy::to_assume(&assumption, &before);
+    let meaning = match words::blame(&stumble.said) {
+        Some(blame) if blame.is_explicit => {
+            let (place, holder) = match blame.on {
+                Kind::Identity => (Location::RolePolicy, before.as_str()),
+                Kind::Organization => (Location::Organization, before.as_str()),
+                _ => (Location::TrustPolicy, role),
+            };
+            remedies = vec![Remedy::exempt(place, holder, &["sts:AssumeRole"], &before)];
+            format!("a statement with \"Effect\": \"Deny\" keeps {before} from it")
+        }
+        Some(blame) if blame.on == Kind::Identity => {
+            remedies.retain(|remedy| remedy.place == Location::RolePolicy);
+            format!("{before} may not assume it")
+        }
+        _ => format!(
             "the role does not exist, or its trust policy does not admit {before} {said}, or {before} may not assume it"
-        ))
-        .remedies([
-            Remedy { place: Location::TrustPolicy, holder: role.to_owned(), statement: trust },
-            Remedy { place: Location::RolePolicy, holder: before, statement: policy::may_assume(&assumption) },
-        ])
+        ),
+    };
+    check.meaning(meaning).remedies(remedies)
 }
 
 /// The ARN by which policies name somebody: of a session, its role.
@@ -119,7 +164,7 @@ fn clock(trace: &Trace) -> Option<Check> {
     let minutes = ahead_seconds.unsigned_abs() / 60;
     let answer = format!("this machine is {minutes} min {direction}");
     Some(Check::new(SUBJECT, name, Outcome::Limited, answer).meaning(
-        "requests are signed with the server's time instead; set the clock (timedatectl set-ntp true)",
+        "requests are signed with the server's time instead, but other programs on this machine fail; set the clock: timedatectl set-ntp true",
     ))
 }
 

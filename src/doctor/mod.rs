@@ -12,15 +12,19 @@
 //! removed in the end; where it could not be removed, nothing is written to begin with, unless it
 //! was agreed that it may stay.
 
+mod attempt;
 mod diagnosis;
 mod identity;
 mod machine;
 mod probe;
+mod remedy;
+mod words;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::runtime::Builder;
+
+pub use self::remedy::{Change, Location, Remedy};
 
 use self::identity::Walked;
 use crate::config::{Failure, Identity, Settings, Surroundings};
@@ -62,7 +66,8 @@ pub struct Check {
     pub answer: String,
     /// What that means.
     pub meaning: String,
-    /// What to change; the likeliest first, and usually it is the one.
+    /// What to change; the likeliest first, and usually it is the one. Each other is for the case that
+    /// those before it are there already.
     pub remedies: Vec<Remedy>,
 }
 
@@ -82,6 +87,15 @@ impl Check {
         Self { meaning: meaning.into(), ..self }
     }
 
+    /// Says the consequence before the reason.
+    fn prefixed(self, consequence: &str) -> Self {
+        let meaning = match self.meaning.as_str() {
+            "" => consequence.to_owned(),
+            reason => format!("{consequence}; {reason}"),
+        };
+        Self { meaning, ..self }
+    }
+
     fn remedies(self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
         Self { remedies: remedies.into_iter().collect(), ..self }
     }
@@ -99,49 +113,6 @@ pub enum Outcome {
     Undecided,
     /// It does not work, and the mount does not work without it.
     Failed,
-}
-
-/// Something to add to a document, and where.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Remedy {
-    /// The kind of document.
-    pub place: Location,
-    /// Whose it is: the ARN of a role or user, a bucket's name.
-    pub holder: String,
-    /// What to add to it; for a setting, what to set it to.
-    pub statement: Value,
-}
-
-/// Where a statement belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Location {
-    /// The trust policy of a role.
-    TrustPolicy,
-    /// The policy of a role, or of the user where there is no role.
-    RolePolicy,
-    /// The policy of a bucket, in the other account.
-    BucketPolicy,
-    /// The policy of a KMS key.
-    KeyPolicy,
-    /// The object ownership of a bucket, in the other account.
-    Ownership,
-    /// The settings of the mount.
-    Settings,
-}
-
-impl Location {
-    /// As people call it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TrustPolicy => "trust policy of",
-            Self::RolePolicy => "policy of",
-            Self::BucketPolicy => "bucket policy of",
-            Self::KeyPolicy => "key policy of",
-            Self::Ownership => "object ownership of",
-            Self::Settings => "settings of",
-        }
-    }
 }
 
 /// Whether all that the mount cannot do without was seen to work.

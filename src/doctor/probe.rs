@@ -1,46 +1,55 @@
-//! The requests of an examination: each in its plainest form, and what came back.
+//! The requests of an examination, and what came back.
+//!
+//! All writes go to one key, [`PROBE`] below the prefix of the mount. Whether it can be removed
+//! again is tried first, while it is not there.
 
 use std::sync::Arc;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
+use super::attempt::{Attempt, Otherwise};
 use super::identity::Walked;
 use super::{Wish, WriteTest};
-use crate::config::{Acl, BucketSettings, Settings};
+use crate::config::{Acl, BucketSettings, Settings, Sse};
 use crate::daemon;
 use crate::name::ObjectKey;
 use crate::s3::{
-    Body, ByteRange, CredentialsOwner, Depth, Endpoint, Gateway, NewObject, Precondition, S3Error,
-    S3ErrorKind,
+    Body, ByteRange, CredentialsOwner, Depth, Encryption, Endpoint, Gateway, NewObject, Precondition,
+    S3Error, S3ErrorKind,
 };
 
-/// What an attempt came to; `None` where there was none.
-pub(super) type Tried = Option<Result<(), S3Error>>;
-
-/// What came back from a bucket.
+/// What came back from a bucket; `None` is what was not tried.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// The region, or why there is no bucket.
     pub(super) region: Option<Result<String, S3Error>>,
     /// The region that S3 names, where the settings name another.
     pub(super) region_found: Option<String>,
-    pub(super) list: Tried,
-    /// Listing and reading without an expected owner, where they were denied with it.
-    pub(super) of_any_owner: Tried,
-    pub(super) read: Tried,
+    pub(super) list: Option<Attempt>,
+    pub(super) read: Option<Attempt>,
     /// Whether the key that was read is known to be there.
     pub(super) is_key_known: bool,
-    pub(super) delete: Tried,
+    /// How an object of the bucket is encrypted, where that could be seen.
+    pub(super) encryption: Option<Encryption>,
+    pub(super) delete: Option<Attempt>,
     pub(super) is_write_wished: bool,
-    /// With the ACL that is configured.
-    pub(super) put: Tried,
-    pub(super) put_without_acl: Tried,
-    /// With `bucket-owner-full-control`, where another is configured.
-    pub(super) put_for_owner: Tried,
-    pub(super) multipart: Tried,
-    pub(super) abort: Tried,
-    pub(super) copy: Tried,
+    pub(super) put: Option<Attempt>,
+    pub(super) multipart: Option<Attempt>,
+    pub(super) abort: Option<Attempt>,
+    pub(super) copy: Option<Attempt>,
+}
+
+impl Findings {
+    /// Whether the bucket belongs to another account than is expected.
+    pub(super) fn is_of_another_owner(&self) -> bool {
+        let attempts = [&self.list, &self.read, &self.put];
+        let is_seen = |error: &S3Error| error.kind() == S3ErrorKind::NotTheOwner;
+        self.region.as_ref().is_some_and(|region| region.as_ref().is_err_and(is_seen))
+            || attempts.into_iter().flatten().any(|attempt| attempt.works == Some(Otherwise::AnyOwner))
+    }
 }
 
 /// Probes a bucket, as far as there are keys to sign with.
@@ -51,84 +60,220 @@ pub(super) async fn bucket(
     wish: &Wish,
     connections: &SharedHttpClient,
 ) -> Findings {
-    let Some(keys) = &walked.trace.keys else { return Findings::default() };
-    let endpoint = Endpoint {
-        credentials: keys.clone(),
-        owner: Arc::new(Nobody),
-        http: Some(connections.clone()),
-        url: settings.endpoint_url.clone(),
-        force_path_style: settings.force_path_style,
-    };
-    let gateway = |bucket: &BucketSettings, region: Option<String>| {
-        let mut options = daemon::gateway_options(settings, bucket, walked.trace.region.clone());
-        options.region = region.or(options.region);
-        Gateway::connect(&endpoint, options)
-    };
+    let Some(keys) = walked.trace.keys.clone() else { return Findings::default() };
     let mut findings = Findings::default();
-    let configured = match gateway(bucket, None).await {
+    let entrance = Entrance { settings, bucket, walked, connections };
+    let configured = match entrance.open(&keys, bucket, None).await {
         Ok(gateway) => gateway,
         Err(error) => return Findings { region: Some(Err(error)), ..findings },
     };
     let region = configured.region().to_owned();
-    findings.region = Some(Ok(region.clone()));
     if bucket.region.is_some() {
-        let mut asking = daemon::gateway_options(settings, bucket, Some(region.clone()));
-        asking.region = None;
-        let found = Gateway::connect(&endpoint, asking).await.map(|found| found.region().to_owned());
+        let anywhere = BucketSettings { region: None, ..bucket.clone() };
+        let found = entrance.open(&keys, &anywhere, None).await.map(|found| found.region().to_owned());
         findings.region_found = found.ok().filter(|found| *found != region);
     }
-    let with = |change: &dyn Fn(&mut BucketSettings)| {
-        let mut other = bucket.clone();
-        change(&mut other);
-        gateway(&other, Some(region.clone()))
-    };
-    let Ok(probe) = ObjectKey::parse(format!("{}{PROBE}", bucket.prefix)) else { return findings };
-    let seen = list(&configured, bucket, &mut findings).await;
-    let named = wish.read.as_deref().and_then(|path| key_of(path, bucket, settings));
-    if !(settings.read_only || bucket.read_only) && wish.write != WriteTest::Refused {
-        findings.is_write_wished = true;
-        // That a key is absent already is no obstacle, so this tells whether a probe can be removed.
-        findings.delete = Some(configured.delete(&probe).await);
-        if wish.write == WriteTest::Allowed || matches!(findings.delete, Some(Ok(()))) {
-            findings.put = Some(put(&configured, &probe).await);
-            if bucket.acl != Acl::None
-                && let Ok(plain) = with(&|other| other.acl = Acl::None).await
-            {
-                findings.put_without_acl = Some(put(&plain, &probe).await);
-            }
-            if bucket.acl != Acl::BucketOwnerFullControl
-                && let Ok(for_owner) = with(&|other| other.acl = Acl::BucketOwnerFullControl).await
-            {
-                findings.put_for_owner = Some(put(&for_owner, &probe).await);
-            }
-        }
-    }
-    let is_probe_there = [&findings.put, &findings.put_without_acl, &findings.put_for_owner]
-        .into_iter()
-        .any(|put| matches!(put, Some(Ok(()))));
-    let known = named.or(seen).or_else(|| is_probe_there.then(|| probe.clone()));
-    findings.is_key_known = known.is_some();
-    findings.read = Some(read(&configured, known.as_ref().unwrap_or(&probe)).await);
-    if is_denied(&findings.list)
-        && bucket.expected_bucket_owner.is_some()
-        && let Ok(any) = with(&|other| other.expected_bucket_owner = None).await
-    {
-        let listed = any.list(&bucket.prefix, Depth::Tree, None, 1).await.map(drop);
-        let read = read(&any, known.as_ref().unwrap_or(&probe)).await;
-        findings.of_any_owner = Some(listed.or(read));
-    }
-    if matches!(findings.put, Some(Ok(()))) {
-        copy(&configured, &probe, &mut findings).await;
-        multipart(&configured, &probe, &mut findings).await;
-    }
-    if is_probe_there {
-        findings.delete = Some(configured.delete(&probe).await);
-    }
+    findings.region = Some(Ok(region.clone()));
+    let Ok(key) = ObjectKey::parse(format!("{}{PROBE}", bucket.prefix)) else { return findings };
+    let probe = Probe { entrance, keys, region, configured, others: OnceCell::new(), key };
+    probe.examine(bucket, settings, wish, &mut findings).await;
     findings
 }
 
-pub(super) fn is_denied(tried: &Tried) -> bool {
-    matches!(tried, Some(Err(error)) if error.kind() == S3ErrorKind::Denied)
+/// How gateways to a bucket are opened.
+struct Entrance<'e> {
+    settings: &'e Settings,
+    bucket: &'e BucketSettings,
+    walked: &'e Walked<'e>,
+    connections: &'e SharedHttpClient,
+}
+
+impl Entrance<'_> {
+    async fn open(
+        &self,
+        keys: &SharedCredentialsProvider,
+        bucket: &BucketSettings,
+        region: Option<&str>,
+    ) -> Result<Arc<Gateway>, S3Error> {
+        let endpoint = Endpoint {
+            credentials: keys.clone(),
+            owner: Arc::new(Nobody),
+            http: Some(self.connections.clone()),
+            url: self.settings.endpoint_url.clone(),
+            force_path_style: self.settings.force_path_style,
+        };
+        let mut options = daemon::gateway_options(self.settings, bucket, self.walked.trace.region.clone());
+        options.region = region.map(str::to_owned).or(options.region);
+        Gateway::connect(&endpoint, options).await
+    }
+
+    /// Ways in which the mount does not make its requests.
+    async fn others(&self, keys: &SharedCredentialsProvider, region: &str) -> Vec<(Otherwise, Arc<Gateway>)> {
+        let mut others = Vec::new();
+        if let Some(unbounded) = self.walked.unbounded(self.connections).await
+            && let Ok(gateway) = self.open(&unbounded, self.bucket, Some(region)).await
+        {
+            others.push((Otherwise::Unbounded, gateway));
+        }
+        for (otherwise, changed) in changed(self.bucket) {
+            if let Ok(gateway) = self.open(keys, &changed, Some(region)).await {
+                others.push((otherwise, gateway));
+            }
+        }
+        others
+    }
+}
+
+/// The settings of a bucket with one thing changed, for each that matters.
+fn changed(bucket: &BucketSettings) -> Vec<(Otherwise, BucketSettings)> {
+    let of = |otherwise, change: &dyn Fn(&mut BucketSettings)| {
+        let mut changed = bucket.clone();
+        change(&mut changed);
+        (otherwise, changed)
+    };
+    let with_sse = |sse| {
+        move |bucket: &mut BucketSettings| {
+            (bucket.sse, bucket.sse_kms_key_id) = (Some(sse), None);
+        }
+    };
+    [
+        (bucket.expected_bucket_owner.is_some())
+            .then(|| of(Otherwise::AnyOwner, &|bucket| bucket.expected_bucket_owner = None)),
+        (bucket.acl != Acl::BucketOwnerFullControl)
+            .then(|| of(Otherwise::AclForOwner, &|bucket| bucket.acl = Acl::BucketOwnerFullControl)),
+        (bucket.acl != Acl::None).then(|| of(Otherwise::WithoutAcl, &|bucket| bucket.acl = Acl::None)),
+        (bucket.sse != Some(Sse::Aes256)).then(|| of(Otherwise::S3Keys, &with_sse(Sse::Aes256))),
+        bucket.sse.is_none().then(|| of(Otherwise::KmsKey, &with_sse(Sse::Kms))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// An object that is ours to play with, and the ways to it.
+struct Probe<'p> {
+    entrance: Entrance<'p>,
+    keys: SharedCredentialsProvider,
+    region: String,
+    configured: Arc<Gateway>,
+    /// Opened when the first request is denied; there are more requests in it.
+    others: OnceCell<Vec<(Otherwise, Arc<Gateway>)>>,
+    key: ObjectKey,
+}
+
+impl Probe<'_> {
+    async fn examine(
+        &self,
+        bucket: &BucketSettings,
+        settings: &Settings,
+        wish: &Wish,
+        findings: &mut Findings,
+    ) {
+        let (list, seen) = self.list(bucket).await;
+        findings.list = Some(list);
+        let named = wish.read.as_deref().and_then(|path| key_of(path, bucket, settings));
+        let known = named.or(seen);
+        if let Some(known) = &known {
+            findings.encryption = self.configured.encryption(known).await.ok();
+        }
+        let mut is_there = false;
+        if !(settings.read_only || bucket.read_only) && wish.write != WriteTest::Refused {
+            findings.is_write_wished = true;
+            // That a key is absent already is no obstacle, so this tells whether a probe can be removed.
+            let delete = self.attempt(OF_SESSION, async |gateway| gateway.delete(&self.key).await).await;
+            if wish.write == WriteTest::Allowed || delete.is_ok() {
+                let put = self.attempt(WRITING, async |gateway| put(gateway, &self.key).await).await;
+                is_there = put.is_ok() || put.works.is_some();
+                findings.put = Some(put);
+            }
+            findings.delete = Some(delete);
+        }
+        let known = known.or_else(|| is_there.then(|| self.key.clone()));
+        findings.is_key_known = known.is_some();
+        let target = known.as_ref().unwrap_or(&self.key);
+        findings.read = Some(self.attempt(READING, async |gateway| read(gateway, target).await).await);
+        if findings.put.as_ref().is_some_and(Attempt::is_ok) {
+            self.copy(findings).await;
+            self.multipart(findings).await;
+        }
+        if is_there {
+            findings.delete =
+                Some(self.attempt(OF_SESSION, async |gateway| gateway.delete(&self.key).await).await);
+        }
+    }
+
+    /// Tries a request as the mount makes it, and where that is denied in these ways until one works.
+    async fn attempt(
+        &self,
+        otherwise: &[Otherwise],
+        request: impl AsyncFn(&Arc<Gateway>) -> Result<(), S3Error>,
+    ) -> Attempt {
+        let attempt = Attempt::single(request(&self.configured).await);
+        if !attempt.is_refused() {
+            return attempt;
+        }
+        let others = self.others.get_or_init(|| self.entrance.others(&self.keys, &self.region)).await;
+        for way in otherwise {
+            let gateway = others.iter().find(|(other, _)| other == way);
+            if let Some((_, gateway)) = gateway
+                && request(gateway).await.is_ok()
+            {
+                return Attempt { works: Some(*way), ..attempt };
+            }
+        }
+        attempt
+    }
+
+    /// Lists below the prefix, and returns a key that is there.
+    async fn list(&self, bucket: &BucketSettings) -> (Attempt, Option<ObjectKey>) {
+        let seen = std::cell::RefCell::new(None);
+        let attempt = self
+            .attempt(READING, async |gateway| {
+                let page = gateway.list(&bucket.prefix, Depth::Tree, None, KEYS_LISTED).await?;
+                let key = page.objects.into_iter().find_map(|(key, _)| ObjectKey::parse(key).ok());
+                seen.replace(key);
+                Ok(())
+            })
+            .await;
+        (attempt, seen.into_inner())
+    }
+
+    /// Copies the probe onto itself, with another description, without which S3 refuses that.
+    async fn copy(&self, findings: &mut Findings) {
+        let Ok(meta) = self.configured.head(&self.key).await else { return };
+        let new = NewObject { content_type: Some("text/plain".to_owned()), ..NewObject::default() };
+        let copy = async |gateway: &Arc<Gateway>| {
+            let copied =
+                gateway.copy(gateway, &self.key, &meta, &self.key, Some(&new), &Precondition::Whatever).await;
+            copied.map(drop)
+        };
+        findings.copy = Some(self.attempt(OF_SESSION, copy).await);
+    }
+
+    /// Begins an upload in parts, sends one, and gives it up. Where that is denied, completes it: nothing
+    /// of it may stay behind.
+    async fn multipart(&self, findings: &mut Findings) {
+        let upload = match self.configured.begin_upload(&self.key, &NewObject::default()).await {
+            Ok(upload) => upload,
+            Err(error) => {
+                findings.multipart = Some(Attempt::single(Err(error)));
+                return;
+            }
+        };
+        let id = upload.id().to_owned();
+        let part = upload.put_part(1, Body::from(Bytes::from_static(PROBE_CONTENT))).await;
+        let aborted = upload.clone().abort().await;
+        if aborted.is_err()
+            && let Ok(part) = &part
+        {
+            let again = upload.complete(vec![part.clone()], &Precondition::Whatever).await;
+            if let Err((error, _)) = again {
+                tracing::warn!(%error, upload = id, "a probing upload in parts is left behind");
+            }
+        }
+        findings.multipart = Some(Attempt::single(part.map(drop)));
+        findings.abort = Some(Attempt::single(aborted));
+    }
 }
 
 /// The key that a path stands for, which may begin with the directory of a bucket; `None` if it lies in
@@ -142,17 +287,6 @@ fn key_of(path: &str, bucket: &BucketSettings, settings: &Settings) -> Option<Ob
         None => path,
     };
     ObjectKey::parse(format!("{}{key}", bucket.prefix)).ok()
-}
-
-/// Lists below the prefix, and returns a key that is there.
-async fn list(gateway: &Gateway, bucket: &BucketSettings, findings: &mut Findings) -> Option<ObjectKey> {
-    let page = gateway.list(&bucket.prefix, Depth::Tree, None, KEYS_LISTED).await;
-    let (page, outcome) = match page {
-        Ok(page) => (page, Ok(())),
-        Err(error) => (Default::default(), Err(error)),
-    };
-    findings.list = Some(outcome);
-    page.objects.into_iter().find_map(|(key, _)| ObjectKey::parse(key).ok())
 }
 
 /// Reads one byte: GET has a body, and so tells its code, which HEAD does not.
@@ -171,39 +305,6 @@ async fn put(gateway: &Gateway, key: &ObjectKey) -> Result<(), S3Error> {
     gateway.put(key, body, &NewObject::default(), &Precondition::Whatever).await.map(drop)
 }
 
-/// Copies the probe onto itself, with another description, without which S3 refuses that.
-async fn copy(gateway: &Arc<Gateway>, key: &ObjectKey, findings: &mut Findings) {
-    let Ok(meta) = gateway.head(key).await else { return };
-    let new = NewObject { content_type: Some("text/plain".to_owned()), ..NewObject::default() };
-    let copied = gateway.copy(gateway, key, &meta, key, Some(&new), &Precondition::Whatever).await;
-    findings.copy = Some(copied.map(drop));
-}
-
-/// Begins an upload in parts, sends one, and gives it up. Where that is denied, completes it: nothing
-/// of it may stay behind.
-async fn multipart(gateway: &Arc<Gateway>, key: &ObjectKey, findings: &mut Findings) {
-    let upload = match gateway.begin_upload(key, &NewObject::default()).await {
-        Ok(upload) => upload,
-        Err(error) => {
-            findings.multipart = Some(Err(error));
-            return;
-        }
-    };
-    let id = upload.id().to_owned();
-    let part = upload.put_part(1, Body::from(Bytes::from_static(PROBE_CONTENT))).await;
-    let aborted = upload.clone().abort().await;
-    if aborted.is_err()
-        && let Ok(part) = &part
-    {
-        let again = upload.complete(vec![part.clone()], &Precondition::Whatever).await;
-        if let Err((error, _)) = again {
-            tracing::warn!(%error, upload = id, "a probing upload in parts is left behind");
-        }
-    }
-    findings.multipart = Some(part.map(drop));
-    findings.abort = Some(aborted);
-}
-
 /// Nobody renews what an examination signs with: it is new.
 struct Nobody;
 
@@ -216,6 +317,21 @@ impl CredentialsOwner for Nobody {
 
     fn confirmed(&self) {}
 }
+
+/// What may make a difference to requests that read, the narrowest explanation first.
+const READING: &[Otherwise] = &[Otherwise::AnyOwner, Otherwise::Unbounded];
+
+/// What may make one to requests that write. Into a bucket that may be a stranger's nothing is written.
+const WRITING: &[Otherwise] = &[
+    Otherwise::Unbounded,
+    Otherwise::AclForOwner,
+    Otherwise::WithoutAcl,
+    Otherwise::S3Keys,
+    Otherwise::KmsKey,
+];
+
+/// What may make one to all others.
+const OF_SESSION: &[Otherwise] = &[Otherwise::Unbounded];
 
 /// The only key that is ever written, below the prefix of the mount.
 pub(super) const PROBE: &str = ".s3xmount-doctor-probe";

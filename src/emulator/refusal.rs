@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use super::access::{Denial, Side};
+use super::policy::Question;
+
 /// An answer other than success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -38,6 +41,20 @@ impl Refusal {
     /// The caller may not do this; as with AWS across accounts, no reason is given.
     pub fn access_denied() -> Self {
         Self::new(403, "AccessDenied", "Access Denied")
+    }
+
+    /// The caller may not do this, and is told which kind of policy keeps him from it: S3 does so within an
+    /// account and within an organization (S3 user guide, "Troubleshoot access denied errors").
+    pub fn access_denied_by(denial: Denial, question: &Question<'_>) -> Self {
+        let Question { caller, action, resource, .. } = question;
+        let (caller, kind) = (caller.arn(), denial.by.as_str());
+        let article = if denial.by == Side::Identity { "an" } else { "a" };
+        let reason = match denial.is_explicit {
+            true => format!("with an explicit deny in {article} {kind}"),
+            false => format!("because no {kind} allows the {action} action"),
+        };
+        let what = format!("perform: {action} on resource: \"{resource}\" {reason}");
+        Self::new(403, "AccessDenied", format!("User: {caller} is not authorized to {what}"))
     }
 
     /// The bucket lives in another region than the one the request was signed for.

@@ -33,6 +33,7 @@ pub struct World {
     pub faults: Faults,
     pub(super) allow_short_sessions: bool,
     pretend_tls: bool,
+    pub(super) is_one_organization: bool,
     pub(super) tagging: Tagging,
     /// Zero: as much as the plain limits of policies, ARNs and tags add up to.
     packed_bytes_max: AtomicUsize,
@@ -83,6 +84,12 @@ impl World {
     /// Lets policies see `aws:SecureTransport` as true, though the emulator speaks plain HTTP.
     pub fn with_pretended_tls(mut self) -> Self {
         self.pretend_tls = true;
+        self
+    }
+
+    /// Makes all accounts one organization, in which S3 says which kind of policy denies something.
+    pub fn with_one_organization(mut self) -> Self {
+        self.is_one_organization = true;
         self
     }
 

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::print::pretty;
 use super::statement::{
-    Assumption, Grant, Rights, allow, allow_key, bucket_arn, is_alias, may_assume, pretty, trust,
+    Assumption, Grant, Rights, allow, allow_key, bucket_arn, is_alias, may_assume, trust,
 };
 use crate::config::{BucketSettings, Failure, Identity, RoleArn, Settings};
 
@@ -222,8 +223,11 @@ fn identity_policies(settings: &Settings, wish: &Wish, reaches: &[Reach<'_>]) ->
         let same: Vec<&Reach<'_>> =
             reaches.iter().filter(|other| other.principals == reach.principals).collect();
         let grants: Vec<Grant<'_>> = same.iter().map(|reach| reach.grant(settings, wish)).collect();
-        let keys =
-            same.iter().filter_map(|reach| allow_key(reach.bucket, reach.is_written(settings, wish), None));
+        let key = |reach: &&Reach<'_>| {
+            let key = reach.bucket.sse_kms_key_id.as_deref()?;
+            Some(allow_key(key, reach.is_written(settings, wish), None))
+        };
+        let keys = same.iter().filter_map(key);
         let statements = allow(&grants, reach.partition(), None).into_iter().chain(keys).collect();
         let account = reach.principals[0].split(':').nth(4);
         documents.push(Document::new(Kind::Role, reach.principals.join(", "), account, statements));
@@ -262,7 +266,7 @@ fn bucket_policy(settings: &Settings, wish: &Wish, reach: &Reach<'_>) -> Documen
 /// change the key any more; KMS refuses such a document.
 fn key_policy(settings: &Settings, wish: &Wish, reach: &Reach<'_>) -> Option<Document> {
     let key = reach.bucket.sse_kms_key_id.as_deref()?;
-    let statement = allow_key(reach.bucket, reach.is_written(settings, wish), Some(&reach.principals))?;
+    let statement = allow_key(key, reach.is_written(settings, wish), Some(&reach.principals));
     let account = key.split(':').nth(4).or(reach.bucket.expected_bucket_owner.as_deref());
     let owner = account.map(|account| {
         json!({

@@ -3,6 +3,7 @@
 //! ```text
 //!   statement   who may do what in which part of a bucket, and who may assume which role
 //!   document    whole documents for both accounts, of such statements (`s3xmount policy`)
+//!   print       how they are written
 //!   session     the policy that bounds a role session to what the mount does
 //! ```
 //!
@@ -11,9 +12,13 @@
 //! documents, and a diagnosis (`s3xmount doctor`) takes the missing statement from here as well.
 
 mod document;
+mod print;
 mod session;
 mod statement;
 
 pub use self::document::{Document, Kind, Way, Wish, documents};
+pub use self::print::pretty;
 pub use self::session::session;
-pub use self::statement::{Action, Assumption, Grant, Rights, allow, allow_key, may_assume, pretty, trust};
+pub use self::statement::{
+    Action, Assumption, Grant, KEY_READ, KEY_WRITTEN, Rights, allow, allow_key, may_assume, trust,
+};

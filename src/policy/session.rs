@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::statement::{KEY_READ, KEY_WRITTEN};
 use crate::config::BucketSettings;
 use crate::config::identity::ascii;
 
@@ -112,6 +113,8 @@ fn document(places: &[Place]) -> Value {
         }));
     }
     let is_written = places.iter().any(|place| place.is_written);
+    // A bucket may encrypt by default with a key that nobody named to us; without this its objects could
+    // not be read. Whether the role may use the key is for its own policy and that of the key.
     statements.push(json!({
         "Effect": "Allow", "Action": if is_written { KEY_WRITTEN } else { KEY_READ }, "Resource": "*",
         "Condition": {"StringLike": {"kms:ViaService": "s3.*"}},
@@ -144,13 +147,6 @@ const WRITTEN: &[&str] = &[
     "s3:GetObjectTagging",
     "s3:PutObjectTagging",
 ];
-
-/// A bucket may encrypt by default with a key that nobody named to us; without these its objects could
-/// not be read. Whether the role may use the key is for its own policy and that of the key.
-const KEY_READ: &[&str] = &["kms:Decrypt"];
-
-/// The same, for writing.
-const KEY_WRITTEN: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
 
 /// STS API reference, `AssumeRole`, `Policy`.
 const SESSION_POLICY_CHARS_MAX: usize = 2048;

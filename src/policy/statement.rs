@@ -114,12 +114,10 @@ pub fn allow(grants: &[Grant<'_>], partition: &str, principals: Option<&[String]
     objects.chain(whole).chain(parts).map(|statement| allowed(statement, principals)).collect()
 }
 
-/// Returns the statement that allows the use of the bucket's KMS key through S3, to `principals` in
-/// the key's own policy, on the key in a policy of an identity. `None` where no key is named.
-pub fn allow_key(bucket: &BucketSettings, is_written: bool, principals: Option<&[String]>) -> Option<Value> {
-    let key = bucket.sse_kms_key_id.as_deref()?;
-    let actions: &[&str] =
-        if is_written { &["kms:Decrypt", "kms:GenerateDataKey"] } else { &["kms:Decrypt"] };
+/// Returns the statement that allows the use of a KMS key through S3, to `principals` in the key's own
+/// policy, on the key in a policy of an identity.
+pub fn allow_key(key: &str, is_written: bool, principals: Option<&[String]>) -> Value {
+    let actions = if is_written { KEY_WRITTEN } else { KEY_READ };
     // In the policy of a key, the star is that key (KMS developer guide, "Key policies").
     let resource = if principals.is_some() { "*" } else { key };
     let via = key.split(':').nth(3).map_or_else(|| "s3.*".to_owned(), |region| format!("s3.{region}.*"));
@@ -127,8 +125,14 @@ pub fn allow_key(bucket: &BucketSettings, is_written: bool, principals: Option<&
         "Action": actions, "Resource": resource,
         "Condition": {"StringLike": {"kms:ViaService": via}},
     });
-    Some(allowed(statement, principals))
+    allowed(statement, principals)
 }
+
+/// What reading takes of a key.
+pub const KEY_READ: &[&str] = &["kms:Decrypt"];
+
+/// What writing takes of it; completing an upload in parts decrypts, too (S3 user guide, "Protecting data with SSE-KMS").
+pub const KEY_WRITTEN: &[&str] = &["kms:Decrypt", "kms:GenerateDataKey"];
 
 /// A role to be assumed, as far as policies are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,20 +226,4 @@ fn objects_arn(bucket: &BucketSettings, partition: &str) -> String {
 /// S3 user guide, "Access point aliases".
 pub(super) fn is_alias(name: &str) -> bool {
     name.ends_with("-s3alias")
-}
-
-/// A document, or a part of one, as people read it and the AWS tools take it: IAM refuses characters
-/// beyond Latin-1, which prefixes may have, but takes them in JSON's own spelling.
-pub fn pretty(document: &Value) -> String {
-    let text = serde_json::to_string_pretty(document).expect("texts and lists, into memory");
-    let mut spelled = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_ascii() {
-            spelled.push(c);
-        } else {
-            let mut units = [0; 2];
-            spelled.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
-        }
-    }
-    spelled
 }

@@ -15,9 +15,8 @@ use std::sync::Arc;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
-use aws_smithy_types::error::display::DisplayErrorContext;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, innermost_words};
 
 /// Why a request failed: one variant for each thing a caller might do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +25,8 @@ pub enum S3ErrorKind {
     Absent,
     /// There is no such bucket.
     NoBucket,
+    /// The bucket belongs to another account than is expected.
+    NotTheOwner,
     /// There is no such multipart upload (any more).
     NoUpload,
     /// A policy does not allow it; on a key also "missing, and you may not list".
@@ -98,6 +99,11 @@ impl S3Error {
         self.0.code.as_deref()
     }
 
+    /// The sentence that came with the code.
+    pub fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
     /// Returns an error that no answer of S3 stands behind.
     pub fn local(kind: S3ErrorKind, request: RequestName, message: impl Into<String>) -> Self {
         Self(Arc::new(Failure {
@@ -139,11 +145,11 @@ impl S3Error {
             SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
                 (of_answer(status, code.as_deref()), error.message().map(str::to_owned))
             }
-            _ => (of_no_answer(error), Some(DisplayErrorContext(error).to_string())),
+            _ => (of_no_answer(error), Some(innermost_words(error))),
         };
         // An answer that broke off has a status but says nothing; keep what the SDK made of it.
         let message = match error {
-            SdkError::ResponseError(_) => Some(DisplayErrorContext(error).to_string()),
+            SdkError::ResponseError(_) => Some(innermost_words(error)),
             _ => message,
         };
         Self(Arc::new(Failure {
@@ -224,11 +230,26 @@ pub(super) fn refuses_credentials(code: &str) -> bool {
     )
 }
 
+impl S3Error {
+    /// Returns in one line what was asked and what came back, with the sentence where it says more
+    /// than the code does.
+    pub fn brief(&self) -> String {
+        let failure = &*self.0;
+        let (request, said) = (&failure.request, failure.message.as_deref());
+        let said = said.filter(|message| *message != "Access Denied").map(|message| format!(" ({message})"));
+        let status = failure.status.map(|status| format!(" {status}")).unwrap_or_default();
+        let code = failure.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
+        let id = failure.request_id.as_deref().map(|id| format!(", request id {id}")).unwrap_or_default();
+        format!("{request}:{status}{code}{}{id}", said.unwrap_or_default())
+    }
+}
+
 impl From<S3Error> for Error {
     fn from(error: S3Error) -> Self {
         let kind = match error.kind() {
             S3ErrorKind::Absent | S3ErrorKind::NoBucket => Kind::NotFound,
             S3ErrorKind::Denied
+            | S3ErrorKind::NotTheOwner
             | S3ErrorKind::AclRefused
             | S3ErrorKind::Credentials
             | S3ErrorKind::Archived => Kind::Denied,
@@ -265,6 +286,8 @@ impl fmt::Display for S3Error {
             (Some(status), Some(code)) => write!(f, ": {status} {code}")?,
             (Some(status), None) => write!(f, ": {status}")?,
             (None, Some(code)) => write!(f, ": {code}")?,
+            // This was concluded from an answer, which said less.
+            (None, None) if matches!(failure.kind, S3ErrorKind::NoBucket | S3ErrorKind::NotTheOwner) => {}
             (None, None) => write!(f, ": no answer")?,
         }
         if let Some(message) = &failure.message {

@@ -22,6 +22,7 @@ pub mod object;
 pub mod put;
 
 mod client;
+mod encryption;
 mod healing;
 mod integrity;
 mod multipart;
@@ -33,6 +34,7 @@ use aws_sdk_s3::types::{ObjectCannedAcl, RequestPayer, ServerSideEncryption, Sto
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::client::{Endpoint, connections};
+pub use self::encryption::Encryption;
 pub use self::error::{S3Error, S3ErrorKind};
 pub use self::get::ObjectBody;
 pub use self::healing::CredentialsOwner;
@@ -123,7 +125,8 @@ impl Gateway {
     /// Being denied everything in the bucket is no reason to fail here.
     ///
     /// # Errors
-    /// [`S3ErrorKind::NoBucket`] when there is no such bucket, [`S3ErrorKind::Unavailable`] or
+    /// [`S3ErrorKind::NoBucket`] when there is no such bucket, [`S3ErrorKind::NotTheOwner`] when it is seen to
+    /// belong to another account than expected, [`S3ErrorKind::Unavailable`] or
     /// [`S3ErrorKind::Credentials`] when S3 cannot be asked.
     pub async fn connect(endpoint: &Endpoint, options: Options) -> Result<Arc<Self>, S3Error> {
         let hint = options.region_hint.as_deref().unwrap_or(REGION_DEFAULT);
@@ -175,11 +178,11 @@ impl Gateway {
 /// redirects (S3 API reference, HeadBucket), and so it works without any permission.
 async fn find_region(client: &aws_sdk_s3::Client, options: &Options, hint: &str) -> Result<String, S3Error> {
     let request = RequestName { operation: "HeadBucket", bucket: options.bucket.to_string(), key: None };
-    let call = client
-        .head_bucket()
-        .bucket(options.bucket.as_str())
-        .set_expected_bucket_owner(options.rules.expected_bucket_owner.clone());
-    let error = match call.send().await {
+    let expected = options.rules.expected_bucket_owner.as_ref();
+    let call = |owner: Option<&String>| {
+        client.head_bucket().bucket(options.bucket.as_str()).set_expected_bucket_owner(owner.cloned()).send()
+    };
+    let error = match call(expected).await {
         Ok(output) => return Ok(output.bucket_region.unwrap_or_else(|| hint.to_owned())),
         Err(error) => error,
     };
@@ -188,6 +191,13 @@ async fn find_region(client: &aws_sdk_s3::Client, options: &Options, hint: &str)
     match (named, S3Error::sort(request.clone(), &error)) {
         (_, error) if matches!(error.kind(), S3ErrorKind::Absent | S3ErrorKind::NoBucket) => {
             Err(S3Error::local(S3ErrorKind::NoBucket, request, "there is no such bucket"))
+        }
+        // A wrong owner and a missing right look the same; without an owner only the right counts.
+        (_, error)
+            if error.kind() == S3ErrorKind::Denied && expected.is_some() && call(None).await.is_ok() =>
+        {
+            let message = format!("it does not belong to {}", expected.map_or("", String::as_str));
+            Err(S3Error::local(S3ErrorKind::NotTheOwner, request, message))
         }
         (Some(region), _) => Ok(region),
         // Other servers do not name a region, and do not mind which one a request is signed for.

@@ -375,6 +375,7 @@ fn may_hide_an_effect(kind: S3ErrorKind) -> bool {
         S3ErrorKind::Credentials | S3ErrorKind::Denied => true,
         S3ErrorKind::Absent
         | S3ErrorKind::NoBucket
+        | S3ErrorKind::NotTheOwner
         | S3ErrorKind::AclRefused
         | S3ErrorKind::TooLarge
         | S3ErrorKind::KeyTooLong

@@ -44,18 +44,20 @@ impl Caller {
 
     /// Returns what the caller's own side says: identity policies within the bounds of the session policies.
     pub fn verdict(&self, question: &Question<'_>) -> Verdict {
-        // Revoking attaches a policy that denies everything to older sessions.
-        if self.revoked {
-            return Verdict::Deny;
-        }
-        let identity = match self.identity {
-            Identity::Root { .. } => Verdict::Allow,
-            _ => widest(&self.policies, question),
-        };
-        match (identity, self.session_verdict(question)) {
+        match (self.own_verdict(question), self.session_verdict(question)) {
             (Verdict::Deny, _) | (_, Verdict::Deny) => Verdict::Deny,
             (_, Verdict::Silent) => Verdict::Silent,
             (identity, _) => identity,
+        }
+    }
+
+    /// Returns what the identity policies say, whatever bounds the session.
+    pub fn own_verdict(&self, question: &Question<'_>) -> Verdict {
+        match self.identity {
+            // Revoking attaches a policy that denies everything to older sessions.
+            _ if self.revoked => Verdict::Deny,
+            Identity::Root { .. } => Verdict::Allow,
+            _ => widest(&self.policies, question),
         }
     }
 

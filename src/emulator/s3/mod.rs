@@ -230,11 +230,13 @@ impl<I> Call<I> {
         let context =
             self.world.ambient(caller, context).with("s3:ResourceAccount", bucket.owner.to_string());
         let question = Question { caller: &caller.identity, action, resource, context: &context };
-        if access::allowed(caller, &question, side) {
-            return Ok(());
-        }
-        tracing::debug!(caller = caller.identity.arn(), action, resource, "denied");
-        Err(Refusal::access_denied())
+        let Err(denial) = access::decide(caller, &question, side) else { return Ok(()) };
+        tracing::debug!(caller = caller.identity.arn(), action, resource, ?denial, "denied");
+        let is_own = caller.identity.account().is_some_and(|account| account == bucket.owner);
+        Err(match is_own || self.world.is_one_organization {
+            true => Refusal::access_denied_by(denial, &question),
+            false => Refusal::access_denied(),
+        })
     }
 
     /// The account that owns what the caller writes; what nobody signed belongs to the bucket's owner.

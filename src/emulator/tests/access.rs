@@ -292,3 +292,44 @@ async fn a_user_without_policies_may_do_nothing_at_home_either() {
     emulator.world().set_bucket_policy(BUCKET, Some(&open));
     assert_eq!(outcome(&get().await), granted(), "in one account the bucket's word is enough");
 }
+
+/// S3 user guide, "Troubleshoot access denied errors": the reason is told in one's own account and organization.
+#[tokio::test]
+async fn within_an_organization_a_refusal_says_which_kind_of_policy_it_is_for() {
+    let deny = |principal: Option<&str>| {
+        let mut statement = json!({"Effect": "Deny", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::*"});
+        if let Some(principal) = principal {
+            statement["Principal"] = json!({"AWS": principal});
+        }
+        json!({"Statement": [statement]})
+    };
+    let forbid_ours = |world: &World| {
+        world.directory.set_role_policies(ACCOUNT_A, ROLE, &[demo::role_policy(Rights::Full), deny(None)]);
+    };
+    let forbid_theirs = |world: &World| world.set_bucket_policy(BUCKET, Some(&deny(Some("*"))));
+    let take_ours = |world: &World| world.directory.set_role_policies(ACCOUNT_A, ROLE, &[]);
+    let take_theirs = |world: &World| world.set_bucket_policy(BUCKET, None);
+    let table: [(&dyn Fn(&World), &str); 4] = [
+        (&forbid_ours, "with an explicit deny in an identity-based policy"),
+        (&forbid_theirs, "with an explicit deny in a resource-based policy"),
+        (&take_ours, "because no identity-based policy allows the s3:GetObject action"),
+        (&take_theirs, "because no resource-based policy allows the s3:GetObject action"),
+    ];
+    for (change, reason) in table {
+        for (world, expected) in [
+            (demo::world(Rights::Full), "Access Denied".to_owned()),
+            (
+                demo::world(Rights::Full).with_one_organization(),
+                format!(
+                    "User: arn:aws:sts::111111111111:assumed-role/{ROLE}/test is not authorized to perform: \
+                     s3:GetObject on resource: \"arn:aws:s3:::{BUCKET}/welcome.txt\" {reason}"
+                ),
+            ),
+        ] {
+            change(&world);
+            let emulator = start(world);
+            let get = assumed(&emulator).await.get_object().bucket(BUCKET).key("welcome.txt").send().await;
+            assert_eq!(message(&get), expected);
+        }
+    }
+}
