@@ -5,8 +5,9 @@
 use std::process::Output;
 use std::time::Duration;
 
-use s3xmount::emulator::Ownership;
 use s3xmount::emulator::demo::{self, ACCOUNT_A, ACCOUNT_B, Rights};
+use s3xmount::emulator::store::WriteCondition;
+use s3xmount::emulator::{self, Encryption, KmsKey, Object, Ownership};
 use serde_json::{Value, json};
 
 use crate::support::World;
@@ -16,22 +17,32 @@ use crate::support::real::{Home, can_mount, text};
 struct Patient {
     world: World,
     home: Home,
+    alice: Vec<Value>,
     trust: Vec<Value>,
     role: Vec<Value>,
     bucket: Vec<Value>,
+    /// Of the KMS key, if there is one.
+    key: Vec<Value>,
     flags: Vec<String>,
 }
 
 impl Patient {
     /// Everything is as it should be.
     fn healthy() -> Self {
+        Self::of(demo::world(Rights::Full))
+    }
+
+    /// So is everything in another world.
+    fn of(world: emulator::World) -> Self {
         let statements = |document: Value| document["Statement"].as_array().unwrap().clone();
         Self {
-            world: World::with(Rights::Full),
+            world: World::of(world),
             home: Home::new(),
+            alice: statements(demo::may_assume()),
             trust: statements(demo::trust()),
             role: statements(demo::role_policy(Rights::Full)),
             bucket: statements(demo::bucket_policy(BUCKET)),
+            key: Vec::new(),
             flags: words(&format!("--role-arn {} --bucket {BUCKET}", demo::role_arn())),
         }
     }
@@ -56,11 +67,15 @@ impl Patient {
     /// Puts the documents where they belong.
     fn install(&self) {
         let document = |statements: &[Value]| json!({"Version": "2012-10-17", "Statement": statements});
+        self.world.directory.set_user_policies(ACCOUNT_A, "alice", &[document(&self.alice)]);
         let trust = (!self.trust.is_empty()).then(|| document(&self.trust));
         self.world.directory.set_trust(ACCOUNT_A, demo::ROLE, trust.as_ref());
         self.world.directory.set_role_policies(ACCOUNT_A, demo::ROLE, &[document(&self.role)]);
         let bucket = (!self.bucket.is_empty()).then(|| document(&self.bucket));
         self.world.set_bucket_policy(BUCKET, bucket.as_ref());
+        if !self.key.is_empty() {
+            self.world.keys.set_policy(&key_arn(), &document(&self.key));
+        }
     }
 
     fn run(&self, more: &[&str]) -> Output {
@@ -84,31 +99,52 @@ impl Patient {
 
     /// Does what a remedy says.
     fn take(&mut self, remedy: &Value) {
-        let statement = remedy["statement"].clone();
-        match remedy["place"].as_str().unwrap() {
-            "trust-policy" => {
-                assert_eq!(remedy["holder"], demo::role_arn());
-                self.trust.push(statement);
-            }
-            "role-policy" => {
-                assert_eq!(remedy["holder"], demo::role_arn());
-                self.role.push(statement);
-            }
-            "bucket-policy" => {
-                assert_eq!(remedy["holder"], BUCKET);
-                self.bucket.push(statement);
-            }
+        let holder = remedy["holder"].as_str().unwrap();
+        let document = match remedy["place"].as_str().unwrap() {
+            "role-policy" if holder == ACCOUNT_A.user_arn("alice") => (&mut self.alice, holder.to_owned()),
+            "trust-policy" => (&mut self.trust, demo::role_arn()),
+            "role-policy" => (&mut self.role, demo::role_arn()),
+            "bucket-policy" => (&mut self.bucket, BUCKET.to_owned()),
+            "key-policy" => (&mut self.key, key_arn()),
             "ownership" => {
-                assert_eq!(statement["Rules"][0]["ObjectOwnership"], "BucketOwnerPreferred");
-                self.world.bucket(BUCKET).set_ownership(Ownership::BucketOwnerPreferred);
+                assert_eq!(remedy["values"]["Rules"][0]["ObjectOwnership"], "BucketOwnerPreferred");
+                return self.world.bucket(BUCKET).set_ownership(Ownership::BucketOwnerPreferred);
             }
-            "settings" => {
-                let (key, value) = statement.as_object().unwrap().iter().next().unwrap();
-                let flag = format!("--{}", key.replace('_', "-"));
-                let at = self.flags.iter().position(|word| *word == flag).unwrap();
-                self.flags[at + 1] = value.as_str().unwrap().to_owned();
-            }
+            "settings" => return self.set(&remedy["values"]),
             other => panic!("nobody knows the place {other}"),
+        };
+        let (statements, owner) = document;
+        assert_eq!(holder, owner);
+        match remedy["change"].as_str().unwrap() {
+            "add" => statements.extend(remedy["statements"].as_array().unwrap().iter().cloned()),
+            "exempt" => exempt(statements, remedy),
+            other => panic!("nobody knows how to {other}"),
+        }
+    }
+
+    /// Changes flags; `null` takes one out.
+    fn set(&mut self, values: &Value) {
+        for (key, value) in values.as_object().unwrap() {
+            let flag = format!("--{}", key.replace('_', "-"));
+            if let Some(at) = self.flags.iter().position(|word| *word == flag) {
+                self.flags.drain(at..at + 2);
+            }
+            if let Some(value) = value.as_str() {
+                self.flags.extend([flag, value.to_owned()]);
+            }
+        }
+    }
+}
+
+/// Adds the condition to every statement that denies one of the actions.
+fn exempt(statements: &mut [Value], remedy: &Value) {
+    let named = remedy["actions"].as_array().unwrap();
+    for statement in statements.iter_mut().filter(|statement| statement["Effect"] == "Deny") {
+        let denied = statement["Action"].as_str().unwrap();
+        if named.iter().any(|action| action == denied || action == "s3:*") {
+            for (operator, keys) in remedy["condition"].as_object().unwrap() {
+                statement["Condition"][operator] = keys.clone();
+            }
         }
     }
 }
@@ -138,13 +174,27 @@ fn heals(mut patient: Patient, more: &[&str], name: &str, outcome: &str, place: 
     assert_eq!(sick["outcome"], outcome, "{sick:#}");
     assert_eq!(places(&sick)[0], place, "{sick:#}");
     assert!(!sick["meaning"].as_str().unwrap().is_empty());
-    let remedies: Vec<Value> = sick["remedies"].as_array().unwrap().clone();
-    for remedy in remedies.iter().filter(|remedy| remedy["place"] == place) {
-        patient.take(remedy);
-    }
+    patient.take(&sick["remedies"][0]);
     let healed = patient.check(name, more);
     assert_eq!(healed["outcome"], "passed", "{healed:#}");
     assert_clean(&patient);
+}
+
+/// Plants a fault that S3's words do not tell from others, and does what is said, one thing after the other, until
+/// it is healed. Returns where that was: what is in vain on the way is what is there already.
+#[track_caller]
+fn heals_at_last(mut patient: Patient, more: &[&str], name: &str) -> (Patient, String, String) {
+    let sick = patient.check(name, more);
+    assert_ne!(sick["outcome"], "passed", "{sick:#}");
+    for remedy in sick["remedies"].as_array().unwrap() {
+        patient.take(remedy);
+        if patient.check(name, more)["outcome"] == "passed" {
+            assert_clean(&patient);
+            let word = |key: &str| remedy[key].as_str().unwrap().to_owned();
+            return (patient, word("place"), word("change"));
+        }
+    }
+    panic!("nothing helps: {sick:#}");
 }
 
 #[test]
@@ -185,6 +235,23 @@ fn no_trust() {
     heals(patient, &[], "assume", "failed", "trust-policy");
 }
 
+/// Where the role trusts the account, it leaves it to the account who may assume it.
+#[test]
+fn a_user_who_may_not_assume_the_role() {
+    let mut patient = Patient::healthy();
+    patient.alice = vec![deny("s3:GetObject", "*", None)];
+    patient.trust[0]["Principal"] = json!({"AWS": ACCOUNT_A.root_arn()});
+    let (mut patient, ..) = heals_at_last(patient, &[], "assume");
+    patient.alice.push(deny("sts:AssumeRole", "*", None));
+    let check = patient.check("assume", &[]);
+    let identity_deny = check["remedies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|remedy| remedy["place"] == "role-policy" && remedy["change"] == "exempt");
+    assert!(identity_deny, "{check:#}");
+}
+
 #[test]
 fn a_wrong_external_id() {
     let mut patient = Patient::healthy().flags("--external-id ours");
@@ -207,7 +274,8 @@ fn a_role_that_lacks_one_action() {
     for (action, name, outcome) in table {
         let mut patient = Patient::healthy();
         patient.forbid(action);
-        let actions = patient.check(name, &["--write-test"])["remedies"][0]["statement"]["Action"].clone();
+        let actions =
+            patient.check(name, &["--write-test"])["remedies"][0]["statements"][0]["Action"].clone();
         assert!(actions.to_string().contains(action), "{action}: {actions}");
         heals(patient, &["--write-test"], name, outcome, "role-policy");
     }
@@ -270,11 +338,50 @@ fn another_acl_where_acls_are_disabled() {
 
 #[test]
 fn a_wrong_owner_is_expected() {
+    // Seen by a role that may list, and by one that may read a key that somebody named.
+    let lists = Patient::healthy().flags(&format!("--expected-bucket-owner {ACCOUNT_A}"));
+    let mut reads = Patient::healthy().flags(&format!("--expected-bucket-owner {ACCOUNT_A}"));
+    reads.forbid("s3:ListBucket");
+    for (mut patient, more) in [(lists, &[][..]), (reads, &["--read", "welcome.txt", "--leave-probe"])] {
+        let checks = patient.checks(more);
+        let of_bucket: Vec<_> = checks.iter().filter(|check| check["subject"] == BUCKET).collect();
+        let names: Vec<_> = of_bucket.iter().map(|check| check["name"].as_str().unwrap()).collect();
+        let last = of_bucket.last().unwrap();
+        assert_eq!(*names.last().unwrap(), "compare the bucket's owner", "nothing else is blamed: {names:?}");
+        assert_eq!((&last["outcome"], places(last)), (&json!("failed"), words("settings")));
+        patient.take(&last["remedies"][0].clone());
+        assert_eq!(patient.check("read", more)["outcome"], "passed");
+    }
+    let mut patient = Patient::healthy().flags(&format!("--expected-bucket-owner {ACCOUNT_A}"));
+    patient.set(&json!({"expected_bucket_owner": ACCOUNT_B.to_string()}));
+    assert!(patient.checks(&[]).iter().all(|check| check["outcome"] != "failed"));
+}
+
+/// It may be a stranger's, which is what the setting is to guard against.
+#[test]
+fn nothing_is_written_into_a_bucket_of_another_owner() {
     let patient = Patient::healthy().flags(&format!("--expected-bucket-owner {ACCOUNT_A}"));
-    let check = patient.check("compare the bucket's owner", &[]);
-    assert_eq!((&check["outcome"], places(&check)), (&json!("failed"), words("settings")));
-    let patient = Patient::healthy().flags(&format!("--expected-bucket-owner {ACCOUNT_B}"));
-    assert!(patient.checks(&[]).iter().all(|check| check["name"] != "compare the bucket's owner"));
+    patient.world.forget_requests();
+    patient.checks(&["--leave-probe"]);
+    let changes = patient.world.faults.counts().into_keys().filter(|name| !READS.contains(name));
+    assert_eq!(changes.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn a_mount_refuses_a_bucket_that_is_seen_to_be_of_another_owner() {
+    if !can_mount() {
+        return;
+    }
+    let patient = Patient::healthy();
+    let owner = ACCOUNT_A.to_string();
+    let flags = ["--role-arn", &demo::role_arn(), "--bucket", BUCKET, "--expected-bucket-owner", &owner];
+    let output = patient.home.mount_of(patient.world.running(), &flags);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("does not belong to 111111111111") && said.contains("--expected-bucket-owner"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -283,8 +390,11 @@ fn a_bucket_that_does_not_exist() {
     *patient.flags.last_mut().unwrap() = "SampleBucketC".to_owned();
     let check = patient.check("find the bucket", &[]);
     assert_eq!(check["outcome"], "failed");
-    assert!(check["meaning"].as_str().unwrap().contains("no such bucket"), "{check:#}");
+    assert!(check["meaning"].as_str().unwrap().contains("there is no bucket of this name"), "{check:#}");
+    assert!(!check["answer"].as_str().unwrap().contains("no answer"), "{check:#}");
     assert_eq!(patient.run(&[]).status.code(), Some(1));
+    *patient.flags.last_mut().unwrap() = BUCKET.to_owned();
+    assert_eq!(patient.check("find the bucket", &[])["outcome"], "passed");
 }
 
 #[test]
@@ -301,7 +411,7 @@ fn a_wrong_region_is_written_down_for_the_bucket() {
     written("eu-west-1");
     let check = patient.check("find the bucket", &[]);
     assert_eq!((&check["outcome"], places(&check)), (&json!("failed"), words("settings")), "{check:#}");
-    written(check["remedies"][0]["statement"]["region"].as_str().unwrap());
+    written(check["remedies"][0]["values"]["region"].as_str().unwrap());
     assert_eq!(patient.check("find the bucket", &[])["outcome"], "passed");
     assert_eq!(patient.check("list", &[])["outcome"], "passed");
 }
@@ -342,6 +452,8 @@ fn base_credentials_that_have_expired() {
     assert!(base["meaning"].as_str().unwrap().contains("expired"), "{base:#}");
     let said = text(&output.stdout);
     assert!(!said.contains(session["Credentials"]["SessionToken"].as_str().unwrap()));
+    assert!(base["meaning"].as_str().unwrap().contains("log in again, or renew them"), "{base:#}");
+    assert_eq!(patient.check("find the base identity", &[])["outcome"], "passed", "with keys that are good");
 }
 
 #[test]
@@ -351,7 +463,10 @@ fn a_clock_that_is_wrong_is_told_and_lived_with() {
     let check = patient.check("compare the clock", &[]);
     assert_eq!(check["outcome"], "limited");
     assert!(check["answer"].as_str().unwrap().contains(" min behind"), "{check:#}");
+    assert!(check["meaning"].as_str().unwrap().contains("timedatectl set-ntp true"), "{check:#}");
     assert_eq!(patient.check("read", &[])["outcome"], "passed");
+    patient.world.clock.run_ahead(Duration::ZERO);
+    assert_eq!(patient.check("compare the clock", &[])["outcome"], "passed");
 }
 
 #[test]
@@ -399,11 +514,181 @@ fn people_read_what_to_add_and_where() {
     let output = patient.run(&[]);
     let said = text(&output.stdout);
     let role = demo::role_arn();
-    for part in ["FAILED", "read an object", &format!("add to the policy of {role}:"), "\"s3:GetObject\""] {
+    for part in
+        ["FAILED   read an object", "[1] add this statement to the policy of", &role, "\"s3:GetObject\""]
+    {
         assert!(said.contains(part), "{said}");
     }
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("1 checks failed"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("1 check failed"), "{}", text(&output.stderr));
 }
+
+/// Only what cannot be broken is longer than a line: an ARN, a path.
+#[test]
+fn the_report_fits_a_terminal_and_says_nothing_twice() {
+    let mut patient = Patient::healthy();
+    patient.bucket.clear();
+    let output = patient.run(&["--leave-probe"]);
+    let said = text(&output.stdout);
+    for line in said.lines().filter(|line| line.chars().count() > 80) {
+        assert!(line.split_whitespace().any(|word| word.len() > 50), "{line}");
+    }
+    let statements = said.matches("\"s3:AbortMultipartUpload\"").count();
+    assert_eq!(statements, 2, "once for each account: {said}");
+    assert_eq!(said.matches("aws:PrincipalArn").count(), 1, "{said}");
+    assert!(said.contains("(see above)"), "{said}");
+}
+
+/// The documents that are there already are not to be blamed for ever.
+#[test]
+fn a_deny_is_the_last_thing_to_look_for_and_an_exception_heals_it() {
+    for (action, resource, name, more) in [
+        ("s3:GetObject", "arn:aws:s3:::SampleBucketA/*", "read", &[][..]),
+        ("s3:PutObject", "arn:aws:s3:::SampleBucketA/*", "write", &["--write-test"]),
+        ("s3:DeleteObject", "arn:aws:s3:::SampleBucketA/*", "delete", &["--write-test"]),
+        ("s3:ListBucket", "arn:aws:s3:::SampleBucketA", "list", &[]),
+    ] {
+        let mut patient = Patient::healthy();
+        patient.bucket.push(deny(action, resource, Some("*")));
+        let (healed, place, change) = heals_at_last(patient, more, name);
+        assert_eq!((place.as_str(), change.as_str()), ("bucket-policy", "exempt"), "{action}");
+        assert!(
+            healed.bucket.iter().any(|statement| statement["Action"] == action),
+            "it still holds for others"
+        );
+
+        let mut patient = Patient::healthy();
+        patient.role.push(deny(action, resource, None));
+        let (_, place, change) = heals_at_last(patient, more, name);
+        assert_eq!((place.as_str(), change.as_str()), ("role-policy", "exempt"), "{action}");
+    }
+    let mut patient = Patient::healthy();
+    patient.trust.push(json!({"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}));
+    let (_, place, change) = heals_at_last(patient, &[], "assume");
+    assert_eq!((place.as_str(), change.as_str()), ("trust-policy", "exempt"));
+}
+
+/// Where AWS says which kind of policy it is, that is the only one that is named.
+#[test]
+fn within_an_organization_the_right_document_is_named_at_once() {
+    let faults: [(&str, &str, fn(&mut Patient)); 5] = [
+        ("bucket-policy", "exempt", |patient| {
+            patient.bucket.push(deny("s3:GetObject", "arn:aws:s3:::SampleBucketA/*", Some("*")));
+        }),
+        ("role-policy", "exempt", |patient| {
+            patient.role.push(deny("s3:GetObject", "arn:aws:s3:::SampleBucketA/*", None));
+        }),
+        ("role-policy", "add", |patient| patient.forbid("s3:GetObject")),
+        ("bucket-policy", "add", |patient| patient.bucket.clear()),
+        ("bucket-policy", "add", |patient| {
+            patient.bucket[0]["Action"] = json!(["s3:ListBucket", "s3:PutObject", "s3:PutObjectAcl"]);
+        }),
+    ];
+    for (place, change, plant) in faults {
+        let mut patient = Patient::of(demo::world(Rights::Full).with_one_organization());
+        plant(&mut patient);
+        let check = patient.check("read", &["--read", "welcome.txt"]);
+        assert_eq!(places(&check), [place], "{check:#}");
+        assert_eq!(check["remedies"][0]["change"], change, "{check:#}");
+        heals(patient, &["--read", "welcome.txt"], "read", "failed", place);
+    }
+}
+
+#[test]
+fn a_session_policy_that_is_in_the_way() {
+    let narrow = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:PutObject", "s3:PutObjectAcl", "s3:DeleteObject"], "Resource": "*"},
+    ]});
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), narrow.to_string()).unwrap();
+    let patient = Patient::healthy().flags(&format!("--session-policy {}", file.path().display()));
+    heals(patient, &[], "read", "failed", "settings");
+}
+
+#[test]
+fn an_encryption_that_the_policy_demands() {
+    for sse in ["AES256"] {
+        let mut patient = Patient::healthy();
+        let mut demand = deny("s3:PutObject", "arn:aws:s3:::SampleBucketA/*", Some("*"));
+        demand["Condition"] = json!({"StringNotEquals": {"s3:x-amz-server-side-encryption": sse}});
+        patient.bucket.push(demand);
+        heals(patient, &["--write-test"], "write", "failed", "settings");
+    }
+}
+
+/// A bucket that encrypts by default with a key of its account, of which nothing was told to us.
+fn with_key() -> Patient {
+    let admit = |principal: String| json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "kms:*", "Resource": "*"});
+    let key = vec![admit(ACCOUNT_B.root_arn()), admit(demo::role_arn())];
+    let document = json!({"Version": "2012-10-17", "Statement": key});
+    let world = demo::world(Rights::Full);
+    world.keys.add(KmsKey::new(ACCOUNT_B, demo::REGION, "of-b", &document));
+    world.bucket(BUCKET).set_encryption(Encryption::kms(key_arn()));
+    let mut patient = Patient::of(world);
+    patient.key = key;
+    patient.role.push(json!({
+        "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": key_arn(),
+    }));
+    patient
+}
+
+fn key_arn() -> String {
+    format!("arn:aws:kms:{}:{ACCOUNT_B}:key/of-b", demo::REGION)
+}
+
+#[test]
+fn a_key_that_may_not_be_used() {
+    assert_eq!(with_key().check("write", &["--write-test"])["outcome"], "passed");
+    for flags in ["", "--sse aws:kms --sse-kms-key-id "] {
+        let flags = if flags.is_empty() { String::new() } else { format!("{flags}{}", key_arn()) };
+        // Neither the key's policy nor the role's may be left out, and KMS says which it is.
+        let mut patient = with_key().flags(&flags);
+        patient.key.pop();
+        heals(patient, &["--write-test"], "write", "failed", "key-policy");
+        let mut patient = with_key().flags(&flags);
+        patient.role.pop();
+        heals(patient, &["--write-test"], "write", "failed", "role-policy");
+        let mut patient = with_key().flags(&flags);
+        patient.key.push(
+            json!({"Effect": "Deny", "Principal": "*", "Action": "kms:GenerateDataKey", "Resource": "*"}),
+        );
+        let (_, place, change) = heals_at_last(patient, &["--write-test"], "write");
+        assert_eq!((place.as_str(), change.as_str()), ("key-policy", "exempt"));
+    }
+}
+
+#[test]
+fn a_key_that_lets_nobody_read() {
+    let encrypted = || {
+        let patient = with_key();
+        patient.install();
+        let bucket = patient.world.bucket(BUCKET);
+        for key in bucket.keys() {
+            let object = Object::clone(&bucket.object(&key).unwrap());
+            let object = Object { encryption: Encryption::kms(key_arn()), ..object };
+            bucket.put(&key, object, &WriteCondition::None).unwrap();
+        }
+        patient
+    };
+    assert_eq!(encrypted().check("read", &[])["outcome"], "passed");
+    let mut patient = encrypted();
+    patient.key.pop();
+    heals(patient, &[], "read", "failed", "key-policy");
+    let mut patient = encrypted();
+    patient.role.pop();
+    heals(patient, &[], "read", "failed", "role-policy");
+}
+
+fn deny(action: &str, resource: &str, principal: Option<&str>) -> Value {
+    let mut statement = json!({"Effect": "Deny", "Action": action, "Resource": resource});
+    if let Some(principal) = principal {
+        statement["Principal"] = json!(principal);
+    }
+    statement
+}
+
+/// The operations that change nothing.
+const READS: [&str; 6] =
+    ["HeadBucket", "ListObjectsV2", "HeadObject", "GetObject", "AssumeRole", "GetCallerIdentity"];
 
 const BUCKET: &str = demo::BUCKETS[0];

@@ -107,13 +107,18 @@ fn text(checks: &[Check]) -> String {
         for (at, remedy) in check.remedies.iter().enumerate() {
             let earlier = told.iter().position(|other| *other == remedy);
             let number = earlier.unwrap_or(told.len()) + 1;
-            let what = instruction(remedy, at == 0);
+            let what = format!("[{number}] {}", instruction(remedy, at == 0));
             if earlier.is_some() {
-                page.words(2, "", &format!("[{number}] {what}, as above"));
+                page.words(2, "", &format!("{what} (see above)"));
                 continue;
             }
+            let alike = told.iter().position(|other| is_same_exception(other, remedy));
             told.push(remedy);
-            page.words(2, "", &format!("[{number}] {what}:"));
+            if let Some(alike) = alike {
+                page.words(2, "", &format!("{what} the exception of [{}]", alike + 1));
+                continue;
+            }
+            page.words(2, "", &format!("{what}:"));
             let documents: Vec<&Value> = match &remedy.change {
                 Change::Add { statements } => statements.iter().collect(),
                 Change::Exempt { condition, .. } => vec![condition],
@@ -125,10 +130,18 @@ fn text(checks: &[Check]) -> String {
     page.text
 }
 
+fn is_same_exception(one: &Remedy, other: &Remedy) -> bool {
+    match (&one.change, &other.change) {
+        (Change::Exempt { condition, .. }, Change::Exempt { condition: theirs, .. }) => condition == theirs,
+        _ => false,
+    }
+}
+
 /// What to do, in one sentence that a document follows.
 fn instruction(remedy: &Remedy, is_first: bool) -> String {
     let Remedy { place, holder, account, change } = remedy;
-    let account = account.as_deref().map(|account| format!(" in account {account}"));
+    let account = account.as_deref().filter(|account| !holder.contains(*account));
+    let account = account.map(|account| format!(" in account {account}"));
     let document = format!("the {} {holder}{}", place.as_str(), account.unwrap_or_default());
     match change {
         Change::Add { statements } => {
@@ -145,7 +158,7 @@ fn instruction(remedy: &Remedy, is_first: bool) -> String {
         }
         Change::Set { .. } => {
             let otherwise = if is_first { "" } else { "or " };
-            format!("{otherwise}change {document} to this (null: leave it out)")
+            format!("{otherwise}change {document}; null means: leave it out")
         }
     }
 }

@@ -114,6 +114,7 @@ impl Remedy {
             Self::add(Location::TrustPolicy, assumption.role, vec![trust]),
             Self::add(Location::RolePolicy, principal, vec![policy::may_assume(assumption)]),
             Self::exempt(Location::TrustPolicy, assumption.role, &["sts:AssumeRole"], principal),
+            Self::exempt(Location::RolePolicy, principal, &["sts:AssumeRole"], principal),
         ]
     }
 

@@ -157,22 +157,22 @@ impl Case<'_> {
         let Some(principal) = self.walked.principal() else {
             return Denial::new("nobody knows who was denied it", []);
         };
+        let is_all_denied = self.is_all_denied();
+        // A document that does not reach us lacks everything, not just what was asked for here.
+        let everything = Rights::ReadWrite.actions(self.bucket, self.settings.read_only);
+        let actions = if is_all_denied { &everything } else { actions };
+        let denied = if is_all_denied { vec!["s3:*"] } else { names(actions) };
         let ours = Remedy::add(Location::RolePolicy, &*principal, self.statements(actions, None));
-        let denied = names(actions);
-        let exempt_ours = Remedy::exempt(Location::RolePolicy, &*principal, &denied, &principal);
+        let theirs = self.theirs(actions, &principal);
         let exempt = Remedy::exempt(Location::BucketPolicy, self.bucket.name.as_str(), &denied, &principal);
-        let exempt = self.of_bucket(exempt);
-        if self.is_all_denied() {
-            // A policy of the bucket that does not reach us lacks everything, not just what was asked for here.
-            let everything = Rights::ReadWrite.actions(self.bucket, self.settings.read_only);
-            let theirs = self.theirs(&everything, &principal);
-            return Denial::new(ALL_DENIED, [theirs, ours, exempt, exempt_ours]);
-        }
-        let meaning = match actions {
-            [Action::Get] => READ_DENIED,
-            _ => "",
+        let exempt_ours = Remedy::exempt(Location::RolePolicy, &*principal, &denied, &principal);
+        let exempt = [self.of_bucket(exempt), exempt_ours];
+        let (meaning, allow) = match actions {
+            _ if is_all_denied => (ALL_DENIED, [theirs, ours]),
+            [Action::Get] => (READ_DENIED, [ours, theirs]),
+            _ => (DENIED, [ours, theirs]),
         };
-        Denial::new(meaning, [ours, self.theirs(actions, &principal), exempt, exempt_ours])
+        Denial::new(meaning, allow.into_iter().chain(exempt))
     }
 
     /// The statements that allow these actions in what is mounted of the bucket.
@@ -197,7 +197,7 @@ impl Case<'_> {
     ///
     /// Without the right to list or to delete a role is as common as with it, and to such a role what
     /// is absent looks like what is denied. It takes a key that is there, or a write, to tell.
-    fn is_all_denied(&self) -> bool {
+    pub(super) fn is_all_denied(&self) -> bool {
         let Self { findings, .. } = self;
         let tried = [&findings.list, &findings.read, &findings.put, &findings.delete];
         let is_put_denied = findings.put.as_ref().is_some_and(Attempt::is_denied_always);
@@ -244,6 +244,9 @@ fn names(actions: &[Action]) -> Vec<&'static str> {
     actions.iter().map(|action| action.as_str()).collect()
 }
 
-const ALL_DENIED: &str = "everything is denied in this bucket: its policy is missing, or names somebody else, or forbids it; or there is no object of the name that was given";
+const ALL_DENIED: &str =
+    "everything is denied in this bucket: its policy is missing, or names somebody else, or forbids it";
 
-const READ_DENIED: &str = "should all that be there: objects that a third account wrote are not reached by the bucket's policy, and their owner has to let you in";
+const DENIED: &str = "it takes a statement in both accounts, in the role's policy and in the bucket's: one of them lacks it, or forbids it";
+
+const READ_DENIED: &str = "it takes a statement in both accounts, in the role's policy and in the bucket's: one of them lacks it, or forbids it; or a third account wrote this object, which the bucket's policy does not reach";

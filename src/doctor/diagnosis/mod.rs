@@ -116,8 +116,17 @@ impl Case<'_> {
         match &attempt.outcome {
             Err(error) if error.kind() == S3ErrorKind::Denied => {
                 let can_list = self.findings.list.as_ref().is_some_and(Attempt::is_ok);
-                if attempt.works.is_some() || is_key_known || can_list {
-                    return self.verdict(name, attempt, &[Action::Get]);
+                let check = self.verdict(name, attempt, &[Action::Get]);
+                match (can_list, is_key_known) {
+                    (true, _) => return check,
+                    // What a person names may not be there.
+                    (false, true) if attempt.works.is_none() && self.findings.list.is_some() => {
+                        let meaning = format!("{}; or there is no object of that name", check.meaning);
+                        return check.meaning(meaning);
+                    }
+                    (false, true) => return check,
+                    (false, false) if self.is_all_denied() || attempt.works.is_some() => return check,
+                    (false, false) => {}
                 }
                 // Without the right to list, what is absent and what is denied look the same.
                 self.check(name, Outcome::Undecided, error.brief()).meaning(
