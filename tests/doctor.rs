@@ -2,6 +2,7 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use s3xmount::emulator::{self, Encryption, KmsKey, Object, Ownership};
 use serde_json::{Value, json};
 
 use crate::support::World;
-use crate::support::real::{Home, can_mount, text};
+use crate::support::real::{Home, can_mount, text, umount};
 
 /// Two accounts, one bucket, and the documents that let alice into it, as lists of statements.
 struct Patient {
@@ -677,6 +678,43 @@ fn a_key_that_lets_nobody_read() {
     let mut patient = encrypted();
     patient.role.pop();
     heals(patient, &[], "read", "failed", "role-policy");
+}
+
+/// It was told by flags, which whoever asks does not repeat; and it is asked while it is mounted.
+#[test]
+fn a_running_mount_is_examined_with_its_own_settings() {
+    if !can_mount() {
+        return;
+    }
+    let mut patient = Patient::healthy();
+    patient.install();
+    let mounted = patient.home.mount(patient.world.running(), &demo::role_arn());
+    assert_eq!(mounted.status.code(), Some(0), "{}", text(&mounted.stderr));
+    patient.forbid("s3:GetObject");
+    patient.install();
+    let mount_point = patient.home.mount_point();
+    let examine = |path: &Path, more: &[&str]| {
+        let output = patient.home.s3xmount(&[&["doctor", "--json", path.to_str().unwrap()], more].concat());
+        let checks: Vec<Value> = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{} {}", text(&output.stdout), text(&output.stderr)));
+        checks
+    };
+    let subjects = |checks: &[Value]| {
+        let mut subjects: Vec<_> =
+            checks.iter().map(|check| check["subject"].as_str().unwrap().to_owned()).collect();
+        subjects.dedup();
+        subjects
+    };
+    let checks = examine(&mount_point, &[]);
+    assert_eq!(subjects(&checks), words("mount machine identity SampleBucketA SampleBucketB"));
+    assert_eq!(checks[0]["outcome"], "passed");
+    let read = checks.iter().find(|check| check["name"] == "read an object").unwrap();
+    assert_eq!((&read["outcome"], places(read)[0].as_str()), (&json!("failed"), "role-policy"), "{read:#}");
+    // A path in it stands for the bucket there, and what is said now is said on top of what the mount was told.
+    let one = examine(&mount_point.join("SampleBucketB/notes"), &["--acl", "none", "--write-test"]);
+    assert_eq!(subjects(&one), words("mount machine identity SampleBucketB"));
+    assert!(one.iter().any(|check| check["name"] == "write an object without an ACL"), "{one:#?}");
+    umount(&mount_point, &[]);
 }
 
 fn deny(action: &str, resource: &str, principal: Option<&str>) -> Value {

@@ -11,6 +11,8 @@
     reason = "a test that fails here has found its fault, and one that is skipped says so"
 )]
 
+mod doctor;
+
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -335,6 +337,18 @@ impl Foreign {
         Self { venv, url, alice, bob, _server: (server, stdin) }
     }
 
+    /// One of the scripts beside this file, with a document on its standard input.
+    fn python(&self, script: &str, args: &[&str], document: &Value) -> Vec<u8> {
+        let mut command = Command::new(self.venv.join("bin/python"));
+        command.arg(source(script)).arg(&self.url).args(args);
+        let mut running = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // What it is handed fits into a pipe, and it reads all before it prints.
+        running.stdin.take().unwrap().write_all(document.to_string().as_bytes()).unwrap();
+        let output = running.wait_with_output().unwrap();
+        assert!(output.status.success(), "{script} failed");
+        output.stdout
+    }
+
     /// The AWS CLI.
     fn aws(&self, keys: &Keys, args: &[&str]) -> Output {
         // The CLI would refuse a role session of a few seconds before it asked anybody.
@@ -443,12 +457,17 @@ impl Home {
     }
 
     fn mount(&self, foreign: &Foreign, buckets: &[&str], extra: &[&str]) -> Output {
-        let buckets = buckets.iter().flat_map(|bucket| ["--bucket", bucket]);
-        Command::new(env!("CARGO_BIN_EXE_s3xmount"))
+        let buckets: Vec<&str> = buckets.iter().flat_map(|bucket| ["--bucket", bucket]).collect();
+        self.command(foreign, &[&buckets, extra].concat()).output().unwrap()
+    }
+
+    /// The program with these arguments, beside those that lead to the server.
+    fn command(&self, foreign: &Foreign, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3xmount"));
+        command
+            .args(args)
             .args(["--endpoint-url", &foreign.url, "--sts-endpoint-url", &foreign.url])
             .args(["--force-path-style", "--region", REGION])
-            .args(buckets)
-            .args(extra)
             .arg("--staging-dir")
             .arg(self.0.path().join("staging"))
             .arg("--log-file")
@@ -459,9 +478,8 @@ impl Home {
             .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
             .env("AWS_ACCESS_KEY_ID", &foreign.alice.id)
             .env("AWS_SECRET_ACCESS_KEY", &foreign.alice.secret)
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .output()
-            .unwrap()
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Stop;
-use crate::config::{Failure, Surroundings, Written};
+use crate::config::{Failure, Origin, Surroundings, Written};
 use crate::control::{self, ANSWER_TIME_MAX, Answer, Found, Request, Session, Status};
 use crate::sys;
 
@@ -47,6 +47,14 @@ fn list(items: impl Iterator<Item = String>) -> String {
 pub(super) fn status(found: &Found) -> Result<Status, Stop> {
     match control::ask(&found.place, &Request::Status, STATUS_PATIENCE).map_err(Stop::Failed)? {
         Answer::Status(status) => Ok(status),
+        _ => Err(beside_the_point(found)),
+    }
+}
+
+/// Asks what a mount was told.
+pub(super) fn origin(found: &Found) -> Result<Origin, Stop> {
+    match control::ask(&found.place, &Request::Origin, STATUS_PATIENCE).map_err(Stop::Failed)? {
+        Answer::Origin(origin) => Ok(origin),
         _ => Err(beside_the_point(found)),
     }
 }

@@ -6,14 +6,16 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::Value;
 
 use super::{Stop, args, desk, prompt};
-use crate::config::{self, CommandLine, Failure, Surroundings};
-use crate::doctor::{self, Change, Check, Outcome, Remedy, Wish, WriteTest};
+use crate::config::{self, BucketSettings, CommandLine, Failure, Place, Settings, Surroundings, Written};
+use crate::doctor::{self, Change, Check, Outcome, Remedy, RunningMount, Wish, WriteTest};
 use crate::policy;
 
 /// What was asked for.
 #[derive(Debug)]
 pub struct DoctorArgs {
     line: CommandLine,
+    /// What the person named as the place of a mount.
+    place: Option<Written>,
     wish: Wish,
     json: bool,
 }
@@ -29,6 +31,7 @@ impl DoctorArgs {
         let read = args::texts(matches, READ).next_back().map(str::to_owned);
         Ok(Self {
             line: args::line_of_no_mount(matches)?,
+            place: args::command_line(matches)?.mount_point,
             wish: Wish { read, write },
             json: matches.get_flag(JSON),
         })
@@ -51,7 +54,7 @@ pub fn command() -> Command {
     ];
     Command::new("doctor")
         .about("Finds out what does not work, and which statement is missing in which policy")
-        .override_usage("s3xmount doctor [OPTIONS] MOUNTPOINT [--read KEY] [--write-test] [--json]")
+        .override_usage("s3xmount doctor [OPTIONS] [MOUNTPOINT] [--read KEY] [--write-test] [--json]")
         .after_help(CLOSE)
         .args(own)
         .args(args::mount_args())
@@ -64,9 +67,10 @@ pub fn command() -> Command {
 pub fn run(asked: &DoctorArgs) -> Result<(), Stop> {
     desk::guard_secrets();
     let around = Surroundings::look();
-    let settings = config::load(&asked.line, &around).map_err(Stop::Refused)?;
-    let checks =
-        doctor::examine(&settings, &asked.wish, &prompt::people(None), &around).map_err(Stop::Failed)?;
+    let Patient { settings, mount } = patient(asked, &around).map_err(Stop::Refused)?;
+    let mut checks = doctor::of_mount(mount.as_ref());
+    let examined = doctor::examine(&settings, &asked.wish, &prompt::people(None), &around);
+    checks.extend(examined.map_err(Stop::Failed)?);
     print(&if asked.json { json(&checks) } else { text(&checks) })?;
     if doctor::is_well(&checks) {
         return Ok(());
@@ -79,6 +83,44 @@ pub fn run(asked: &DoctorArgs) -> Result<(), Stop> {
         (failed, undecided) => format!("{} failed, {undecided} could not be decided", checks(failed)),
     };
     Err(Stop::Failed(Failure::new(told)))
+}
+
+/// What is to be examined.
+struct Patient {
+    settings: Settings,
+    mount: Option<RunningMount>,
+}
+
+/// The mount that a person means, by the settings that it runs with, and else by those that it would.
+fn patient(asked: &DoctorArgs, around: &Surroundings) -> Result<Patient, Failure> {
+    let found = match (&asked.place, &asked.line.mount_point) {
+        (Some(place), _) => desk::find(place, around),
+        // Flags say enough.
+        (None, Some(_)) => None,
+        (None, None) => desk::only(around)?,
+    };
+    let Some(found) = found else {
+        return Ok(Patient { settings: config::load(&asked.line, around)?, mount: None });
+    };
+    let mount_point = Written::new(found.mount_point.to_string_lossy(), Place::Argument("MOUNTPOINT"));
+    let line = CommandLine { mount_point: Some(mount_point), ..asked.line.clone() };
+    let (line, around, status) =
+        match desk::origin(&found).and_then(|origin| Ok((origin, desk::status(&found)?))) {
+            Ok((origin, status)) => (origin.under(&line), origin.around(around), Ok(status)),
+            // Why it does not answer is the first thing to tell; the configuration may tell the rest.
+            Err(stop) => (line, around.clone(), Err(stop.failure().clone())),
+        };
+    let mut settings = match (config::load(&line, &around), &status) {
+        (Err(_), Err(silence)) => return Err(silence.clone()),
+        (settings, _) => settings?,
+    };
+    if let Some(directory) = &found.directory {
+        let is_meant = |bucket: &BucketSettings| bucket.directory.as_str() == directory;
+        if settings.buckets.iter().any(is_meant) {
+            settings.buckets.retain(is_meant);
+        }
+    }
+    Ok(Patient { mount: Some(RunningMount { mount_point: found.mount_point, status }), settings })
 }
 
 fn print(text: &str) -> Result<(), Stop> {
@@ -233,6 +275,10 @@ const LEAVE_PROBE: &str = "leave-probe";
 const CLOSE: &str = "\
 Exit codes: 0 all that the mount cannot do without was seen to work; 1 something does not, or could
 not be decided; 2 a setting was refused.
+
+A running mount is examined with the settings that it runs with, any other with those that flags,
+variables and the file give it. Without MOUNTPOINT and flags it is the only mount that is running.
+The base identity is always that of whoever asks.
 
 Examples:
   s3xmount doctor /mnt/accountb

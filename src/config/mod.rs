@@ -19,6 +19,7 @@ pub mod merge;
 pub mod mount_point;
 pub mod mount_table;
 pub mod options;
+mod origin;
 pub mod settle;
 pub mod similar;
 pub mod surroundings;
@@ -33,6 +34,7 @@ pub use self::failure::{Failure, Place, Written};
 pub use self::file::ConfigFile;
 pub use self::identity::{Identity, OnRevoked, SessionPolicy, SessionTag};
 pub use self::merge::Layer;
+pub use self::origin::Origin;
 pub use self::surroundings::Surroundings;
 
 use self::merge::Layers;
@@ -85,6 +87,9 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// Where it is logged.
     pub log_target: LogTarget,
+
+    /// What all this was made from.
+    pub origin: Origin,
 }
 
 /// One bucket, and how we act in it.
@@ -292,7 +297,9 @@ pub fn load(command_line: &CommandLine, around: &Surroundings) -> Result<Setting
     let mount_point = real_path(around.absolute(&wanted.text));
     let table = table_of(&file, &mount_point, around)?;
     let layers = command_line.over(&variables, table, &file);
-    settle::settle(mount_point, layers, &file, table, around)
+    let origin = Origin::of(command_line, around, file.path.clone());
+    let settings = settle::settle(mount_point, layers, &file, table, around)?;
+    Ok(Settings { origin, ..settings })
 }
 
 /// Brings together what was said about whose right is used, whether or not there is anything to

@@ -15,8 +15,8 @@ use super::merge::Layers;
 use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
-    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, identity,
-    mount_points, units,
+    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, Origin, SHORTEST_COMMAND, Settings, Sse,
+    identity, mount_points, units,
 };
 
 /// Understands everything that was written about a mount.
@@ -60,6 +60,7 @@ pub fn settle(
         foreground,
         staging_dir,
         mount_point,
+        origin: Origin::default(),
     };
     refuse_no_bucket(&settings, file, table)?;
     refuse_paths_inside_the_mount(&settings, layers)?;

@@ -41,6 +41,7 @@ pub use self::place::Place;
 pub use self::server::Server;
 
 use crate::clock;
+use crate::config::Origin;
 use crate::secret::Secret;
 
 /// A question to a running mount.
@@ -49,6 +50,8 @@ use crate::secret::Secret;
 pub enum Request {
     /// How are things?
     Status,
+    /// What were you told?
+    Origin,
     /// What are requests for the bucket below this directory signed with? Without one: those for any.
     Session {
         /// The bucket's directory below the mount point.
@@ -69,6 +72,8 @@ pub enum Request {
 pub enum Answer {
     /// How things are.
     Status(Status),
+    /// What the settings were made from.
+    Origin(Origin),
     /// What requests are signed with.
     Session(Session),
     /// The code was taken.

@@ -28,6 +28,7 @@ impl Desk for FrontDesk {
         Box::pin(async move {
             let answer = match request {
                 Request::Status => Ok(Answer::Status(self.status())),
+                Request::Origin => Ok(Answer::Origin(self.settings.origin.clone())),
                 Request::Session { directory } => self.session(directory.as_deref()).await,
                 Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
             };

@@ -18,6 +18,7 @@ mod identity;
 mod machine;
 mod probe;
 mod remedy;
+mod running;
 mod words;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -25,6 +26,7 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 
 pub use self::remedy::{Change, Location, Remedy};
+pub use self::running::{RunningMount, of_mount};
 
 use self::identity::Walked;
 use crate::config::{Failure, Identity, Settings, Surroundings};
@@ -56,7 +58,7 @@ pub enum WriteTest {
 /// What one examination came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
-    /// What it is about: `machine`, `identity`, or the name of a bucket.
+    /// What it is about: `mount`, `machine`, `identity`, or the name of a bucket.
     pub subject: String,
     /// What was tried.
     pub name: String,
