@@ -201,14 +201,64 @@ fn without_a_document_named_all_are_printed_with_headings() {
     assert_eq!(documents.map(Result::unwrap).count(), 4);
 }
 
+/// An access point is named by its ARN, and the bucket behind it has to leave the decision to it.
+#[test]
+fn an_access_point_has_a_policy_of_its_own() {
+    let arn = format!("arn:aws:s3:eu-west-1:{ACCOUNT_B}:accesspoint/mine");
+    let output = printed(&format!("{ROLE} --bucket x={arn}/photos --document bucket"));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["Statement"][0]["Resource"][0], format!("{arn}/object/photos/*"));
+    assert_eq!(document["Statement"][1]["Resource"], arn.as_str());
+    let said = text(&output.stderr);
+    for part in [
+        "access point policy of",
+        "put-access-point-policy",
+        "\"s3:DataAccessPointAccount\": \"222222222222\"",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let output = printed(&format!("{ROLE} --bucket x=mine-abc-s3alias --document bucket"));
+    assert!(text(&output.stderr).contains("the access point behind the alias"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_document_begins_as_the_user_guide_has_it() {
+    let output = printed(&format!("{ROLE} --bucket SampleBucketA --document role --rights minimal"));
+    let expected = r#"{
+  "Version": "2012-10-17",
+  "Statement": [
+    {
+      "Effect": "Allow",
+      "Action": ["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"],
+      "Resource": ["arn:aws:s3:::SampleBucketA/*"]
+    }
+  ]
+}
+"#;
+    assert_eq!(text(&output.stdout), expected);
+}
+
 #[test]
 fn documents_that_aws_would_refuse_for_their_length_are_told() {
     let many: String = (0..400).map(|i| format!(" --principal {ALICE}-{i}-of-a-long-name")).collect();
     let output = printed(&format!("--bucket SampleBucketA{many} --document bucket"));
     assert!(text(&output.stderr).contains("AWS takes 20480"), "{}", text(&output.stderr));
-    let many: String = (0..200).map(|i| format!(" --bucket bucket-with-a-long-name-{i}")).collect();
-    let output = printed(&format!("{ROLE}{many} --document role"));
-    assert!(text(&output.stderr).contains("AWS takes 6144"), "{}", text(&output.stderr));
+    let buckets =
+        |count| -> String { (0..count).map(|i| format!(" --bucket bucket-with-a-long-name-{i}")).collect() };
+    let output = printed(&format!("{ROLE}{} --document role", buckets(300)));
+    assert!(
+        text(&output.stderr).contains("AWS takes 6144 by default; use prefixes"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = printed(&format!("{ROLE}{} --document role", buckets(100)));
+    assert!(text(&output.stderr).contains("fits put-role-policy"), "{}", text(&output.stderr));
+    let output = printed(&format!("--principal {ALICE}{} --document role", buckets(40)));
+    assert!(text(&output.stderr).contains("AWS takes 2048"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("fits a managed policy"), "{}", text(&output.stderr));
+    let many: String = (0..60).map(|i| format!(" --principal {ALICE}-{i}")).collect();
+    let output = printed(&format!("{ROLE} --bucket SampleBucketA{many} --document trust"));
+    assert!(text(&output.stderr).contains("AWS takes 2048"), "{}", text(&output.stderr));
     let output = printed(&format!("{ROLE} --bucket SampleBucketA --document role"));
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
 }
@@ -219,6 +269,9 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
         ("--bucket SampleBucketA", "nobody is named"),
         ("--bucket SampleBucketA --way role", "no role is named"),
         ("--bucket SampleBucketA --document xyz", "there are: trust, role, bucket, kms"),
+        ("--bucket SampleBucketA --principal alice", "'alice' is nobody whom a policy can name"),
+        ("--bucket SampleBucketA --principal arn:aws:iam::1:user/x", "is nobody whom"),
+        ("--bucket SampleBucketA --principal arn:aws:iam::111111111111:user/*", "is nobody whom"),
         ("--bucket SampleBucketA --rights all", "there are: minimal, read-only, read-write"),
     ];
     for (flags, expected) in table {

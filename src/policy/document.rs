@@ -108,6 +108,7 @@ impl Document {
         let what = match self.kind {
             Kind::Trust => "trust policy of the role",
             Kind::Role => "policy of",
+            Kind::Bucket if self.holder.starts_with("arn:") => "access point policy of",
             Kind::Bucket => "bucket policy of",
             Kind::Key => "key policy of",
         };
@@ -116,25 +117,58 @@ impl Document {
     }
 
     /// S3 counts every character of a bucket policy; IAM leaves white space out of a role's (IAM user
-    /// guide, "IAM and AWS STS quotas"; S3 user guide, "Bucket policies").
+    /// guide, "IAM and AWS STS quotas"; S3 user guide, "Bucket policies"; KMS developer guide, "Quotas").
     fn too_long(&self) -> Option<String> {
+        let whole = self.text().len();
         let compact = self.body.to_string().chars().filter(|c| !c.is_whitespace()).count();
+        let is_of_role = self.holder.contains(":role/");
         let (length, max, way_out) = match self.kind {
-            Kind::Bucket => (self.text().len(), 20 << 10, "name a role instead of many users"),
-            Kind::Role => (compact, 6144, "use prefixes with wildcards, or several managed policies"),
-            Kind::Trust => (compact, 2048, "name fewer principals; the quota can be raised to 4,096"),
-            Kind::Key => (self.text().len(), 32 << 10, "name a role instead of many users"),
+            Kind::Bucket => (whole, BUCKET_BYTES_MAX, "name a role instead of many users"),
+            Kind::Trust => {
+                (compact, TRUST_CHARS_MAX, "name fewer principals; the quota can be raised to 4,096")
+            }
+            Kind::Key => (whole, KEY_BYTES_MAX, "name a role instead of many users"),
+            Kind::Role if is_of_role && compact <= ROLE_CHARS_MAX => (
+                compact,
+                MANAGED_CHARS_MAX,
+                "so it is too long for a managed policy, and fits put-role-policy, which takes 10240 in all for a role",
+            ),
+            Kind::Role if compact <= MANAGED_CHARS_MAX => (
+                compact,
+                if is_of_role { ROLE_CHARS_MAX } else { USER_CHARS_MAX },
+                "so it is too long for put-user-policy, and fits a managed policy, which takes 6144",
+            ),
+            Kind::Role => {
+                (compact, MANAGED_CHARS_MAX, "use prefixes with wildcards, or several managed policies")
+            }
         };
         (length > max)
             .then(|| format!("it has {length} characters, and AWS takes {max} by default; {way_out}"))
     }
 }
 
+/// Of one bucket.
+const BUCKET_BYTES_MAX: usize = 20 << 10;
+
+/// Of a managed policy.
+const MANAGED_CHARS_MAX: usize = 6144;
+
+/// Of all policies together that lie in a role.
+const ROLE_CHARS_MAX: usize = 10_240;
+
+/// Of all policies together that lie in a user.
+const USER_CHARS_MAX: usize = 2048;
+
+const TRUST_CHARS_MAX: usize = 2048;
+
+const KEY_BYTES_MAX: usize = 32 << 10;
+
 /// Returns the documents that the mount takes, in the order of [`Kind::ALL`].
 ///
 /// # Errors
-/// When nobody is named who is to reach the buckets.
+/// When nobody is named who is to reach the buckets, or somebody in a way that AWS would not take.
 pub fn documents(settings: &Settings, wish: &Wish) -> Result<Vec<Document>, Failure> {
+    wish.principals.iter().try_for_each(|name| refuse_no_principal(name))?;
     let reaches = reaches(settings, wish)?;
     let mut documents = trusts(wish, &reaches);
     documents.extend(identity_policies(settings, wish, &reaches));
@@ -250,14 +284,25 @@ fn ways_on(reach: &Reach<'_>) -> Vec<Document> {
 fn bucket_policy(settings: &Settings, wish: &Wish, reach: &Reach<'_>) -> Document {
     let bucket = reach.bucket;
     let statements = allow(&[reach.grant(settings, wish)], reach.partition(), Some(&reach.principals));
-    let owner = bucket.expected_bucket_owner.as_deref();
+    let of_arn = bucket.name.as_str().strip_prefix("arn:").and_then(|rest| rest.split(':').nth(3));
+    let owner = bucket.expected_bucket_owner.as_deref().or(of_arn);
     let document = Document::new(Kind::Bucket, bucket.name.as_str(), owner, statements);
     let arn = bucket_arn(bucket, reach.partition());
     match bucket.name.as_str() {
         name if is_alias(name) => document
             .warning(format!("put the ARN of the access point behind the alias in the place of {arn}")),
-        name if name.starts_with("arn:") => document
-            .warning("it is the policy of the access point; that of the bucket behind must delegate to it"),
+        name if name.starts_with("arn:") => {
+            let account = name.split(':').nth(4).unwrap_or_default();
+            let delegation = json!({
+                "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "s3:*",
+                "Resource": ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"],
+                "Condition": {"StringEquals": {"s3:DataAccessPointAccount": account}},
+            });
+            document.warning(format!(
+                "it is for `aws s3control put-access-point-policy`, and the policy of the BUCKET behind must leave it to its access points, with such a statement:\n{}",
+                pretty(&delegation)
+            ))
+        }
         _ => document,
     }
 }
@@ -280,6 +325,31 @@ fn key_policy(settings: &Settings, wish: &Wish, reach: &Reach<'_>) -> Option<Doc
         document
             .warning("a key has one policy: keep the statements that are there and add the last of these"),
     )
+}
+
+/// AWS refuses a document with a principal that does not exist, but says only that it is invalid.
+fn refuse_no_principal(name: &str) -> Result<(), Failure> {
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let fields: Vec<&str> = name.splitn(6, ':').collect();
+    let is_known = match fields.as_slice() {
+        ["arn", _, "iam", "", account, resource] => {
+            let kinds = ["user/", "role/"];
+            is_account(account)
+                && (*resource == "root" || kinds.iter().any(|kind| resource.starts_with(kind)))
+        }
+        ["arn", _, "sts", "", account, resource] => {
+            is_account(account)
+                && ["assumed-role/", "federated-user/"].iter().any(|kind| resource.starts_with(kind))
+        }
+        [one] => is_account(one) || one.ends_with(".amazonaws.com"),
+        _ => false,
+    };
+    match is_known && !name.contains(['*', '?']) {
+        true => Ok(()),
+        false => Err(Failure::new(format!("'{name}' is nobody whom a policy can name")).hint(
+            "write the ARN of a user or role, an account of 12 digits, or a service such as ec2.amazonaws.com",
+        )),
+    }
 }
 
 fn distinct(documents: Vec<Document>) -> Vec<Document> {

@@ -25,9 +25,12 @@ impl Patient {
         let foreign = foreign()?;
         let name = format!("doctor-{name}");
         let objects = format!("arn:aws:s3:::{name}/*");
-        let on_objects = |actions: &[&str]| json!({"Effect": "Allow", "Action": actions, "Resource": objects});
+        let on_objects =
+            |actions: &[&str]| json!({"Effect": "Allow", "Action": actions, "Resource": objects});
         let mut role: Vec<Value> = RIGHTS.iter().map(|action| on_objects(&[*action])).collect();
-        role.push(json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": format!("arn:aws:s3:::{name}")}));
+        role.push(
+            json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": format!("arn:aws:s3:::{name}")}),
+        );
         let bucket = json!({
             "Effect": "Allow", "Principal": {"AWS": arn(&name)}, "Action": "s3:*",
             "Resource": [format!("arn:aws:s3:::{name}"), objects],
@@ -164,8 +167,13 @@ fn documents_of_policy_give_what_they_promise_and_no_more() {
     let minimal = ["get inside", "put inside", "put with an ACL inside", "upload inside"];
     let read_only = ["list inside", "get inside"];
     let read_write = [
-        "list inside", "get inside", "put inside", "put with an ACL inside", "upload inside",
-        "abort inside", "delete inside",
+        "list inside",
+        "get inside",
+        "put inside",
+        "put with an ACL inside",
+        "upload inside",
+        "abort inside",
+        "delete inside",
     ];
     for (rights, expected) in
         [("minimal", &minimal[..]), ("read-only", &read_only), ("read-write", &read_write)]
@@ -176,8 +184,17 @@ fn documents_of_policy_give_what_they_promise_and_no_more() {
             let role = arn(&patient.name);
             let bucket = format!("x={}/inside", patient.name);
             let args = [
-                "policy", "--role-arn", &role, "--bucket", &bucket, "--document", kind, "--rights", rights,
-                "--principal", "arn:aws:iam::111111111111:user/alice",
+                "policy",
+                "--role-arn",
+                &role,
+                "--bucket",
+                &bucket,
+                "--document",
+                kind,
+                "--rights",
+                rights,
+                "--principal",
+                "arn:aws:iam::111111111111:user/alice",
             ];
             let output = home.command(patient.foreign, &args).output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
@@ -188,9 +205,7 @@ fn documents_of_policy_give_what_they_promise_and_no_more() {
         // Each of the two sides is narrow by itself: the other lets everything through.
         let (all_of_role, all_of_bucket) = (patient.role.clone(), patient.bucket.clone());
         patient.trust = trust;
-        for (role, bucket) in
-            [(role.clone(), bucket.clone()), (role, all_of_bucket), (all_of_role, bucket)]
-        {
+        for (role, bucket) in [(role.clone(), bucket.clone()), (role, all_of_bucket), (all_of_role, bucket)] {
             (patient.role, patient.bucket) = (role, bucket);
             patient.install();
             assert_eq!(patient.allowed(), expected, "{rights}");
