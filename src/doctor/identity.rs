@@ -20,7 +20,11 @@ pub(super) struct Walked<'s> {
     unbounded: OnceCell<Option<SharedCredentialsProvider>>,
 }
 
-impl Walked<'_> {
+impl<'s> Walked<'s> {
+    pub(super) fn new(identity: &'s Identity, trace: Trace) -> Self {
+        Self { identity, trace, unbounded: OnceCell::new() }
+    }
+
     /// Whom policies have to name: the last role, or without one the base identity.
     pub(super) fn principal(&self) -> Option<String> {
         let last = self.trace.steps.last()?;
@@ -63,7 +67,7 @@ pub(super) async fn walk<'s>(
 ) -> Walked<'s> {
     let bounds = identities::bounds(identity, settings);
     let options = identities::options(identity, bounds, people, connections.clone());
-    Walked { identity, trace: credentials::trace(options).await, unbounded: OnceCell::new() }
+    Walked::new(identity, credentials::trace(options).await)
 }
 
 pub(super) fn checks(walked: &Walked<'_>) -> Vec<Check> {

@@ -5,6 +5,9 @@
 //! ```
 
 mod denial;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that fails here has found its fault")]
+mod tests;
 mod write;
 
 use serde_json::{Value, json};
