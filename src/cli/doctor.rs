@@ -46,7 +46,7 @@ pub fn command() -> Command {
             "An object that is there, to try reading with: its key below the bucket's prefix, with the bucket's directory in front where there are several. Needed where nothing can be listed",
         ),
         Arg::new(WRITE_TEST).long(WRITE_TEST).action(ArgAction::SetTrue).help(
-            "Also tries to write, copy, upload in parts and delete, with an object .s3xmount-doctor-probe that is removed again; without this nothing is changed",
+            "Also tries to write, copy, upload in parts and delete, with an object .s3xmount-doctor-probe that is removed again (in a bucket with versions these stay); without this nothing is changed",
         ),
         Arg::new(LEAVE_PROBE).long(LEAVE_PROBE).action(ArgAction::SetTrue).help(
             "The same, even where that object cannot be removed again and stays",

@@ -290,7 +290,7 @@ impl Hop<'_> {
         };
         format!(
             "check that the role exists, that its trust policy names {caller}{trusted}, {external_id}{mfa}, \
-             and that the identity policy of {caller} allows {allowed} on it"
+             and that the identity policy of {caller} allows {allowed} on it; s3xmount doctor prints both statements"
         )
     }
 }

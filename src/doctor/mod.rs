@@ -1,10 +1,13 @@
 //! Finds out what does not work, and says which document, in which account, lacks which statement.
 //!
 //! S3 answers "Access Denied" and no more, so a diagnosis has to probe: it makes the requests that
-//! the mount would make, each in its plainest form, and concludes from which of them work.
+//! the mount would make, each in its plainest form, and where one is denied in other forms, too; and
+//! concludes from which of them work.
 //!
 //! ```text
-//!   machine ─► base identity ─► each role ─► for each bucket: probe (requests) ─► diagnosis (pure)
+//!   running mount ─► machine ─► base identity ─► each role ─► for each bucket: probe ─► diagnosis
+//!                                                               requests, through    pure: checks
+//!                                                               entrance, as attempts  and remedies
 //! ```
 //!
 //! **Nothing is changed unless the caller asked for it**: without a write test there are only requests
@@ -14,6 +17,7 @@
 
 mod attempt;
 mod diagnosis;
+mod entrance;
 mod identity;
 mod machine;
 mod probe;

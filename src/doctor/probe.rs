@@ -11,15 +11,12 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::attempt::{Attempt, Otherwise};
+use super::entrance::Entrance;
 use super::identity::Walked;
 use super::{Wish, WriteTest};
-use crate::config::{Acl, BucketSettings, Settings, Sse};
-use crate::daemon;
+use crate::config::{BucketSettings, Settings};
 use crate::name::ObjectKey;
-use crate::s3::{
-    Body, ByteRange, CredentialsOwner, Depth, Encryption, Endpoint, Gateway, NewObject, Precondition,
-    S3Error, S3ErrorKind,
-};
+use crate::s3::{Body, ByteRange, Depth, Encryption, Gateway, NewObject, Precondition, S3Error, S3ErrorKind};
 
 /// What came back from a bucket; `None` is what was not tried.
 #[derive(Debug, Default)]
@@ -78,76 +75,6 @@ pub(super) async fn bucket(
     let probe = Probe { entrance, keys, region, configured, others: OnceCell::new(), key };
     probe.examine(bucket, settings, wish, &mut findings).await;
     findings
-}
-
-/// How gateways to a bucket are opened.
-struct Entrance<'e> {
-    settings: &'e Settings,
-    bucket: &'e BucketSettings,
-    walked: &'e Walked<'e>,
-    connections: &'e SharedHttpClient,
-}
-
-impl Entrance<'_> {
-    async fn open(
-        &self,
-        keys: &SharedCredentialsProvider,
-        bucket: &BucketSettings,
-        region: Option<&str>,
-    ) -> Result<Arc<Gateway>, S3Error> {
-        let endpoint = Endpoint {
-            credentials: keys.clone(),
-            owner: Arc::new(Nobody),
-            http: Some(self.connections.clone()),
-            url: self.settings.endpoint_url.clone(),
-            force_path_style: self.settings.force_path_style,
-        };
-        let mut options = daemon::gateway_options(self.settings, bucket, self.walked.trace.region.clone());
-        options.region = region.map(str::to_owned).or(options.region);
-        Gateway::connect(&endpoint, options).await
-    }
-
-    /// Ways in which the mount does not make its requests.
-    async fn others(&self, keys: &SharedCredentialsProvider, region: &str) -> Vec<(Otherwise, Arc<Gateway>)> {
-        let mut others = Vec::new();
-        if let Some(unbounded) = self.walked.unbounded(self.connections).await
-            && let Ok(gateway) = self.open(&unbounded, self.bucket, Some(region)).await
-        {
-            others.push((Otherwise::Unbounded, gateway));
-        }
-        for (otherwise, changed) in changed(self.bucket) {
-            if let Ok(gateway) = self.open(keys, &changed, Some(region)).await {
-                others.push((otherwise, gateway));
-            }
-        }
-        others
-    }
-}
-
-/// The settings of a bucket with one thing changed, for each that matters.
-fn changed(bucket: &BucketSettings) -> Vec<(Otherwise, BucketSettings)> {
-    let of = |otherwise, change: &dyn Fn(&mut BucketSettings)| {
-        let mut changed = bucket.clone();
-        change(&mut changed);
-        (otherwise, changed)
-    };
-    let with_sse = |sse| {
-        move |bucket: &mut BucketSettings| {
-            (bucket.sse, bucket.sse_kms_key_id) = (Some(sse), None);
-        }
-    };
-    [
-        (bucket.expected_bucket_owner.is_some())
-            .then(|| of(Otherwise::AnyOwner, &|bucket| bucket.expected_bucket_owner = None)),
-        (bucket.acl != Acl::BucketOwnerFullControl)
-            .then(|| of(Otherwise::AclForOwner, &|bucket| bucket.acl = Acl::BucketOwnerFullControl)),
-        (bucket.acl != Acl::None).then(|| of(Otherwise::WithoutAcl, &|bucket| bucket.acl = Acl::None)),
-        (bucket.sse != Some(Sse::Aes256)).then(|| of(Otherwise::S3Keys, &with_sse(Sse::Aes256))),
-        bucket.sse.is_none().then(|| of(Otherwise::KmsKey, &with_sse(Sse::Kms))),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// An object that is ours to play with, and the ways to it.
@@ -303,19 +230,6 @@ async fn put(gateway: &Gateway, key: &ObjectKey) -> Result<(), S3Error> {
     let body = Body::from(Bytes::from_static(PROBE_CONTENT));
     // The name is ours, and a probe that an earlier examination left is as good as none.
     gateway.put(key, body, &NewObject::default(), &Precondition::Whatever).await.map(drop)
-}
-
-/// Nobody renews what an examination signs with: it is new.
-struct Nobody;
-
-impl CredentialsOwner for Nobody {
-    fn refused(&self, _: &str) {}
-
-    fn denied(&self, _: &str) -> bool {
-        false
-    }
-
-    fn confirmed(&self) {}
 }
 
 /// What may make a difference to requests that read, the narrowest explanation first.

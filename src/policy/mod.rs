@@ -3,6 +3,7 @@
 //! ```text
 //!   statement   who may do what in which part of a bucket, and who may assume which role
 //!   document    whole documents for both accounts, of such statements (`s3xmount policy`)
+//!   limits      how long they may be
 //!   print       how they are written
 //!   session     the policy that bounds a role session to what the mount does
 //! ```
@@ -12,6 +13,7 @@
 //! documents, and a diagnosis (`s3xmount doctor`) takes the missing statement from here as well.
 
 mod document;
+mod limits;
 mod print;
 mod session;
 mod statement;

@@ -237,7 +237,12 @@ impl S3Error {
         let failure = &*self.0;
         let (request, said) = (&failure.request, failure.message.as_deref());
         let said = said.filter(|message| *message != "Access Denied").map(|message| format!(" ({message})"));
-        let status = failure.status.map(|status| format!(" {status}")).unwrap_or_default();
+        let is_unanswered = failure.status.is_none() && failure.kind == S3ErrorKind::Unavailable;
+        let status = match failure.status {
+            Some(status) => format!(" {status}"),
+            None if is_unanswered => " no answer".to_owned(),
+            None => String::new(),
+        };
         let code = failure.code.as_deref().map(|code| format!(" {code}")).unwrap_or_default();
         let id = failure.request_id.as_deref().map(|id| format!(", request id {id}")).unwrap_or_default();
         format!("{request}:{status}{code}{}{id}", said.unwrap_or_default())
@@ -264,9 +269,17 @@ impl From<S3Error> for Error {
             | S3ErrorKind::InvalidRange
             | S3ErrorKind::Unexpected => Kind::Io,
         };
-        Self::new(kind, error.to_string())
+        match error.kind() {
+            S3ErrorKind::Denied | S3ErrorKind::AclRefused => {
+                Self::new(kind, format!("{error}{ASK_THE_DOCTOR}"))
+            }
+            _ => Self::new(kind, error.to_string()),
+        }
     }
 }
+
+/// A refusal names no policy, and there is a command that finds it out.
+const ASK_THE_DOCTOR: &str = "; hint: s3xmount doctor says what is missing where";
 
 impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -348,6 +361,14 @@ mod tests {
         let request = RequestName { operation: "GetObject", bucket: "b".into(), key: Some("a/k".into()) };
         let error = S3Error::local(S3ErrorKind::Unavailable, request, "cut short");
         assert_eq!(error.to_string(), "GetObject s3://b/a/k: no answer (cut short)");
+        assert_eq!(error.brief(), "GetObject s3://b/a/k: no answer (cut short)");
         assert_eq!(Error::from(error).kind(), Kind::Io);
+    }
+
+    #[test]
+    fn whoever_is_denied_something_is_told_how_to_find_out_why() {
+        let request = RequestName { operation: "GetObject", bucket: "b".into(), key: None };
+        let error = Error::from(S3Error::local(S3ErrorKind::Denied, request, "Access Denied"));
+        assert!(error.to_string().ends_with("; hint: s3xmount doctor says what is missing where"), "{error}");
     }
 }

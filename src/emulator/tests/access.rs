@@ -309,7 +309,8 @@ async fn within_an_organization_a_refusal_says_which_kind_of_policy_it_is_for() 
     let forbid_theirs = |world: &World| world.set_bucket_policy(BUCKET, Some(&deny(Some("*"))));
     let take_ours = |world: &World| world.directory.set_role_policies(ACCOUNT_A, ROLE, &[]);
     let take_theirs = |world: &World| world.set_bucket_policy(BUCKET, None);
-    let table: [(&dyn Fn(&World), &str); 4] = [
+    type Change<'a> = &'a dyn Fn(&World);
+    let table: [(Change<'_>, &str); 4] = [
         (&forbid_ours, "with an explicit deny in an identity-based policy"),
         (&forbid_theirs, "with an explicit deny in a resource-based policy"),
         (&take_ours, "because no identity-based policy allows the s3:GetObject action"),
