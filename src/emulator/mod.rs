@@ -20,6 +20,7 @@
 //!         access   ◄── policy, directory, identity     who may do what
 //!         store    ◄── content, checksum, listing      what there is
 //!     faults       trouble on demand, on the way in and on the way out
+//!     lacks        servers that are not AWS, and leave something out
 //! ```
 //!
 //! # Starting one
@@ -64,6 +65,7 @@ pub mod faults;
 mod hmac;
 pub mod identity;
 mod in_process;
+pub mod lacks;
 pub mod listing;
 pub mod mfa;
 pub mod oidc;
@@ -93,10 +95,11 @@ pub use self::directory::{AccessKey, Role, User};
 pub use self::faults::{Fault, Gate, Injected, On};
 pub use self::identity::AccountId;
 pub use self::in_process::InProcess;
+pub use self::lacks::Lack;
 pub use self::mfa::MfaDevice;
 pub use self::oidc::{OidcProvider, WebIdentity};
 pub use self::store::{BucketSpec, CannedAcl, Object, Ownership};
-pub use self::world::World;
+pub use self::world::{Misdirected, World};
 
 use self::serve::Door;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::checksum::{Algorithm, Digests, Tagging};
@@ -12,10 +13,26 @@ use super::content::Content;
 use super::directory::{AccessKey, Caller, Directory, Role, User};
 use super::faults::Faults;
 use super::identity::AccountId;
+use super::lacks::{Lack, Lacks};
 use super::mfa::MfaDevice;
 use super::oidc::{OidcProvider, WebIdentity};
 use super::policy::{Context, Policy};
 use super::store::{self, Attributes, BucketSpec, CannedAcl, Object, Store, Upload, WriteCondition};
+
+/// How a request is answered that was signed for another region than its bucket's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Misdirected {
+    /// 301 `PermanentRedirect`, as at the endpoint of another region.
+    #[default]
+    Redirected,
+    /// 400 `AuthorizationHeaderMalformed`, as where the endpoint is right and the signature is not.
+    Malformed,
+    /// 400 `IllegalLocationConstraintException`, as with regions that an account has to enable; it says
+    /// nothing of the right one.
+    Illegal,
+    /// Not at all: the server does not mind, and names no region.
+    Welcome,
+}
 
 /// Everything there is: people, things, time and trouble.
 ///
@@ -31,9 +48,12 @@ pub struct World {
     pub buckets: Store,
     /// Scripted trouble, and counts of requests.
     pub faults: Faults,
+    /// What this server does not have, and AWS does.
+    pub lacks: Lacks,
     pub(super) allow_short_sessions: bool,
     pretend_tls: bool,
     pub(super) tagging: Tagging,
+    misdirected: Mutex<Misdirected>,
     /// Zero: as much as the plain limits of policies, ARNs and tags add up to.
     packed_bytes_max: AtomicUsize,
 }
@@ -90,6 +110,21 @@ impl World {
     pub fn with_opaque_etags(mut self) -> Self {
         self.tagging = Tagging::Opaque;
         self
+    }
+
+    /// Makes a server that is not AWS and lacks these.
+    pub fn lacking(self, lacks: impl IntoIterator<Item = Lack>) -> Self {
+        lacks.into_iter().for_each(|lack| self.lacks.add(lack));
+        self
+    }
+
+    /// Sets how requests for another region are answered.
+    pub fn set_misdirected(&self, misdirected: Misdirected) {
+        *self.misdirected.lock() = misdirected;
+    }
+
+    pub(super) fn misdirected(&self) -> Misdirected {
+        *self.misdirected.lock()
     }
 
     /// Puts an object into a bucket without asking anybody; it belongs to the bucket's owner.

@@ -8,6 +8,7 @@ use super::{Answer, Call};
 use crate::emulator::policy::{Context, Policy};
 use crate::emulator::refusal::Refusal;
 use crate::emulator::store::Ownership;
+use crate::emulator::world::Misdirected;
 
 pub(super) async fn list(call: Call<ListBucketsInput>) -> Answer<ListBucketsOutput> {
     // Every account has a list of its own buckets and of no others.
@@ -35,13 +36,13 @@ pub(super) async fn head(call: Call<HeadBucketInput>) -> Answer<HeadBucketOutput
     let region = call.world.buckets.bucket(&input.bucket).map(|bucket| bucket.region.clone());
     // The region is told to everybody, also to those who may not enter.
     let told = |refusal: Refusal| match &region {
-        Some(region) => refusal.in_region(region),
-        None => refusal,
+        Some(region) if call.world.misdirected() != Misdirected::Welcome => refusal.in_region(region),
+        _ => refusal,
     };
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref()).map_err(told)?;
     call.require(&bucket, "s3:ListBucket", &bucket.arn(), Context::default()).map_err(told)?;
     Ok(S3Response::new(HeadBucketOutput {
-        bucket_region: Some(bucket.region.clone()),
+        bucket_region: (call.world.misdirected() != Misdirected::Welcome).then(|| bucket.region.clone()),
         access_point_alias: Some(false),
         ..HeadBucketOutput::default()
     }))

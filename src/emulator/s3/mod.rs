@@ -37,6 +37,7 @@ use super::policy::{Context, Question};
 use super::refusal::Refusal;
 use super::serve::Exchange;
 use super::store::{Bucket, Object, Permission};
+use super::world::Misdirected;
 
 /// Answers S3 requests of those who were admitted.
 #[derive(Debug, Clone)]
@@ -136,8 +137,15 @@ impl<I> Call<I> {
     /// Finds the bucket and makes sure that it is the one the caller means.
     fn bucket(&self, name: &str, expected_owner: Option<&String>) -> Result<Arc<Bucket>, Refusal> {
         let bucket = self.world.buckets.bucket(name).ok_or_else(Refusal::no_such_bucket)?;
-        if self.admission.region.as_ref().is_some_and(|region| *region != bucket.region) {
-            return Err(Refusal::permanent_redirect(&bucket.region));
+        if let Some(signed) = self.admission.region.as_ref().filter(|region| **region != bucket.region) {
+            match self.world.misdirected() {
+                Misdirected::Redirected => return Err(Refusal::permanent_redirect(&bucket.region)),
+                Misdirected::Malformed => {
+                    return Err(Refusal::authorization_header_malformed(signed, &bucket.region));
+                }
+                Misdirected::Illegal => return Err(Refusal::illegal_location(&bucket.region)),
+                Misdirected::Welcome => {}
+            }
         }
         match expected_owner {
             Some(owner) if *owner != bucket.owner.to_string() => Err(Refusal::access_denied()),
