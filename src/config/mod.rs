@@ -12,6 +12,7 @@
 
 pub mod arn;
 pub mod bucket;
+pub mod endpoint;
 pub mod failure;
 pub mod file;
 pub mod identity;
@@ -52,6 +53,10 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     /// Bucket in the path of a request and not in the host name.
     pub force_path_style: bool,
+    /// The endpoints that also answer over IPv6.
+    pub dualstack: bool,
+    /// The endpoints with validated cryptography.
+    pub fips: bool,
 
     /// Nothing may be changed in any bucket.
     pub read_only: bool,
@@ -112,6 +117,8 @@ pub struct BucketSettings {
     pub sse_kms_key_id: Option<String>,
     /// We agree to pay for requests.
     pub requester_pays: bool,
+    /// Bytes take the nearest entrance to AWS's network.
+    pub accelerate: bool,
     /// Nothing may be changed in this bucket.
     pub read_only: bool,
 }

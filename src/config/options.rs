@@ -28,6 +28,9 @@ pub enum Key {
     EndpointUrl,
     StsEndpointUrl,
     ForcePathStyle,
+    Dualstack,
+    Fips,
+    Accelerate,
     Acl,
     ExpectedBucketOwner,
     StorageClass,
@@ -210,6 +213,12 @@ pub const OPTIONS: &[Spec] = table! {
         "Where STS answers"
     ForcePathStyle "force-path-style" Switch "" Mount Service ""
         "Puts the bucket's name into the path of a request and not into the host name"
+    Dualstack "dualstack" Switch "" Mount Service "as AWS_USE_DUALSTACK_ENDPOINT says"
+        "Uses the endpoints of S3 and STS that also answer over IPv6"
+    Fips "fips" Switch "" Mount Service "as AWS_USE_FIPS_ENDPOINT says"
+        "Uses the endpoints of S3 and STS whose cryptography is validated under FIPS 140"
+    Accelerate "accelerate" Switch "" Bucket Service ""
+        "Sends through the nearest entrance to AWS's own network (S3 Transfer Acceleration), for buckets that have it enabled"
     Acl "acl" One "ACL" Bucket Objects "bucket-owner-full-control"
         "The canned ACL sent with every object, or `none`"
     ExpectedBucketOwner "expected-bucket-owner" One "ACCOUNT" Bucket Objects ""

@@ -15,8 +15,8 @@ use super::merge::Layers;
 use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
-    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, identity,
-    mount_points, units,
+    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, endpoint,
+    identity, mount_points, units,
 };
 
 /// Understands everything that was written about a mount.
@@ -40,6 +40,8 @@ pub fn settle(
         region: layers.value(Key::Region, region)?,
         endpoint_url: layers.value(Key::EndpointUrl, url)?,
         force_path_style: layers.switch(Key::ForcePathStyle)?,
+        dualstack: endpoint::dualstack(layers, around)?,
+        fips: endpoint::fips(layers, around)?,
         read_only: layers.switch(Key::ReadOnly)?,
         allow_other: layers.switch(Key::AllowOther)?,
         no_exec: layers.switch(Key::NoExec)?,
@@ -63,7 +65,7 @@ pub fn settle(
     };
     refuse_no_bucket(&settings, file, table)?;
     refuse_paths_inside_the_mount(&settings, layers)?;
-    refuse_access_points_in_path_style(&settings, layers)?;
+    endpoint::refuse_contradictions(&settings, layers)?;
     Ok(settings)
 }
 
@@ -117,6 +119,7 @@ fn bucket(
     }
     // Everywhere else `region` is where the search for a bucket begins; only here it ends it.
     let own_region = table.map(|table| table.layer.one(Key::Region)).transpose()?.flatten();
+    let accelerate = endpoint::accelerate(&spec.name, layers)?;
     Ok(BucketSettings {
         directory: spec.directory,
         name: spec.name,
@@ -129,6 +132,7 @@ fn bucket(
         sse,
         sse_kms_key_id: key.filter(|_| uses_key),
         requester_pays: layers.switch(Key::RequesterPays)?,
+        accelerate,
         read_only: layers.switch(Key::ReadOnly)?,
     })
 }
@@ -204,18 +208,6 @@ fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Res
     let place = layers.one(key)?.map(|written| written.place.clone());
     Err(Failure { place, ..Failure::new(format!("the {what} cannot lie within the mount at {mount_point}")) }
         .hint(format!("name another place with {}", key.spec().flag())))
-}
-
-fn refuse_access_points_in_path_style(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
-    let Some(bucket) = settings.buckets.iter().find(|bucket| bucket.name.as_str().starts_with("arn:")) else {
-        return Ok(());
-    };
-    if !settings.force_path_style {
-        return Ok(());
-    }
-    let message = format!("the access point {} cannot be reached in path style", bucket.name);
-    let place = layers.one(Key::ForcePathStyle)?.map(|written| written.place.clone());
-    Err(Failure { place, ..Failure::new(message) }.hint("leave force-path-style away"))
 }
 
 pub(super) fn not_empty(text: &str) -> Result<String, Failure> {

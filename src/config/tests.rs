@@ -212,11 +212,31 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  log-file=/mnt/accountb/log", "cannot lie within", "--log-file", "another place"),
         ("bucket=aaa  region=a  region=b", "given twice", "--region", "leave one"),
         (
-            "bucket=x=arn:aws:s3:eu-west-1:111122223333:accesspoint/x  force-path-style=true",
+            "bucket=x=arn:aws:s3:eu-west-1:111122223333:accesspoint/xxx  force-path-style=true",
             "path style",
             "--force-path-style",
             "leave",
         ),
+        ("bucket=aaa  dualstack=true  endpoint-url=http://x", "names another", "--dualstack", "leave one"),
+        ("bucket=aaa  fips=true  endpoint-url=http://x", "names another", "--fips", "leave one"),
+        ("bucket=SampleBucketA  accelerate=true", "has capitals", "--accelerate", "leave"),
+        ("bucket=a.b.c  accelerate=true", "has capitals, dots", "--accelerate", "leave"),
+        ("bucket=aaa  accelerate=true  force-path-style=true", "path style", "--accelerate", "leave one"),
+        ("bucket=aaa  accelerate=true  fips=true", "with FIPS", "--accelerate", "leave one"),
+        (
+            "bucket=aaa  accelerate=true  endpoint-url=http://x",
+            "other endpoints",
+            "--accelerate",
+            "leave one",
+        ),
+        (
+            "bucket=arn:aws:s3:eu-west-1:111122223333:accesspoint/xxx  accelerate=true",
+            "access points",
+            "--accelerate",
+            "leave",
+        ),
+        ("bucket=arn:aws:s3::111122223333:accesspoint/x.mrap", "SigV4A", "--bucket", "write it like"),
+        ("bucket=arn:aws:s3:::aaa", "name alone: aaa", "--bucket", "write it like"),
     ];
     for (written, message, place, hint) in table {
         let failure = flags(&written.replace("ROLE", ROLE)).refused();
@@ -257,6 +277,29 @@ fn a_default_for_all_mounts_is_no_contradiction_for_one() {
         [[mount]]\npath = '/mnt/accountb'\nbuckets = ['SampleBucketA']\n";
     let settings = flags("").file(FILE).load().unwrap();
     assert_eq!(settings.buckets[0].sse_kms_key_id, None);
+}
+
+#[test]
+fn a_default_of_acceleration_is_for_the_buckets_that_can_have_it() {
+    const FILE: &str = "accelerate = true\n\
+        [[mount]]\npath = '/mnt/accountb'\nbuckets = ['SampleBucketA', 'photos']\n";
+    let settings = flags("").file(FILE).load().unwrap();
+    let accelerated: Vec<bool> = settings.buckets.iter().map(|bucket| bucket.accelerate).collect();
+    assert_eq!(accelerated, [false, true]);
+}
+
+#[test]
+fn the_wishes_of_the_aws_tools_are_about_aws() {
+    let variables = |written: &str| {
+        let said = flags(written).variable("AWS_USE_FIPS_ENDPOINT", "true");
+        let settings = said.variable("AWS_USE_DUALSTACK_ENDPOINT", "TRUE").load().unwrap();
+        let identity = &settings.buckets[0].identity;
+        assert_eq!((identity.fips, identity.dualstack), (settings.fips, settings.dualstack));
+        (settings.fips, settings.dualstack)
+    };
+    assert_eq!(variables("bucket=aaa"), (true, true));
+    assert_eq!(variables("bucket=aaa  fips=false"), (false, true), "ours come first");
+    assert_eq!(variables("bucket=aaa  endpoint-url=http://x"), (false, false));
 }
 
 #[test]

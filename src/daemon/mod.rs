@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,7 +32,7 @@ use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount, Unmounted};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
 use crate::read;
-use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, WriteRules};
+use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules};
 use crate::task::Tasks;
 use crate::write::{self, Outcome, Sessions};
 
@@ -184,7 +185,7 @@ async fn build(
     for bucket in &settings.buckets {
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
-    let regions = buckets.iter().map(|bucket| bucket.gateway.region().to_owned()).collect();
+    let regions = buckets.iter().map(|bucket| bucket.gateway.region()).collect();
     let budget = Budget::new(settings.memory_bytes);
     let staging = write::Options::new(settings.staging_dir.clone());
     let sessions = own_staging(staging, &budget, tasks).await?;
@@ -215,13 +216,8 @@ async fn connect(
     credentials: &Arc<Credentials>,
     connections: &SharedHttpClient,
 ) -> Result<Bucket, Failure> {
-    let endpoint = Endpoint {
-        credentials: credentials.provider(),
-        owner: Arc::clone(credentials) as Arc<dyn CredentialsOwner>,
-        http: Some(connections.clone()),
-        url: settings.endpoint_url.clone(),
-        force_path_style: settings.force_path_style,
-    };
+    let owner = Arc::clone(credentials) as Arc<dyn CredentialsOwner>;
+    let endpoint = endpoint(settings, bucket, credentials.provider(), owner, connections);
     let mut options = gateway_options(settings, bucket, credentials.region());
     if options.region.is_none() && !credentials.are_there() {
         options.region = Some(Gateway::region_unsigned(&endpoint, &options).await);
@@ -242,6 +238,26 @@ async fn connect(
         root: bucket.prefix.clone(),
         read_only: bucket.read_only || settings.read_only,
     })
+}
+
+/// How a bucket is reached, by whoever has these credentials.
+pub(crate) fn endpoint(
+    settings: &Settings,
+    bucket: &BucketSettings,
+    credentials: SharedCredentialsProvider,
+    owner: Arc<dyn CredentialsOwner>,
+    connections: &SharedHttpClient,
+) -> Endpoint {
+    let Settings { dualstack, fips, .. } = *settings;
+    Endpoint {
+        credentials,
+        owner,
+        http: Some(connections.clone()),
+        url: settings.endpoint_url.clone(),
+        server: Server::at(settings.endpoint_url.as_deref()),
+        force_path_style: settings.force_path_style,
+        variant: Variant { dualstack, fips, accelerate: bucket.accelerate },
+    }
 }
 
 /// How requests in a bucket are made.

@@ -11,8 +11,7 @@ use crate::config::{Acl, BucketSettings, Settings};
 use crate::daemon;
 use crate::name::ObjectKey;
 use crate::s3::{
-    Body, ByteRange, CredentialsOwner, Depth, Endpoint, Gateway, NewObject, Precondition, S3Error,
-    S3ErrorKind,
+    Body, ByteRange, CredentialsOwner, Depth, Gateway, NewObject, Precondition, S3Error, S3ErrorKind,
 };
 
 /// What an attempt came to; `None` where there was none.
@@ -52,13 +51,7 @@ pub(super) async fn bucket(
     connections: &SharedHttpClient,
 ) -> Findings {
     let Some(keys) = &walked.trace.keys else { return Findings::default() };
-    let endpoint = Endpoint {
-        credentials: keys.clone(),
-        owner: Arc::new(Nobody),
-        http: Some(connections.clone()),
-        url: settings.endpoint_url.clone(),
-        force_path_style: settings.force_path_style,
-    };
+    let endpoint = daemon::endpoint(settings, bucket, keys.clone(), Arc::new(Nobody), connections);
     let gateway = |bucket: &BucketSettings, region: Option<String>| {
         let mut options = daemon::gateway_options(settings, bucket, walked.trace.region.clone());
         options.region = region.or(options.region);
@@ -69,12 +62,12 @@ pub(super) async fn bucket(
         Ok(gateway) => gateway,
         Err(error) => return Findings { region: Some(Err(error)), ..findings },
     };
-    let region = configured.region().to_owned();
+    let region = configured.region();
     findings.region = Some(Ok(region.clone()));
     if bucket.region.is_some() {
         let mut asking = daemon::gateway_options(settings, bucket, Some(region.clone()));
         asking.region = None;
-        let found = Gateway::connect(&endpoint, asking).await.map(|found| found.region().to_owned());
+        let found = Gateway::connect(&endpoint, asking).await.map(|found| found.region());
         findings.region_found = found.ok().filter(|found| *found != region);
     }
     let with = |change: &dyn Fn(&mut BucketSettings)| {

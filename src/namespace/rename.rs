@@ -166,7 +166,7 @@ fn joined<T>(outcome: Option<Result<Result<T, S3Error>, tokio::task::JoinError>>
     }
 }
 
-async fn delete_all(gateway: &Gateway, keys: Vec<ObjectKey>) -> Result<()> {
+async fn delete_all(gateway: &Arc<Gateway>, keys: Vec<ObjectKey>) -> Result<()> {
     for batch in keys.chunks(DELETES_MAX) {
         if let Some((_, error)) = gateway.delete_many(batch).await?.into_iter().next() {
             return Err(error.into());

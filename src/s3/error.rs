@@ -52,6 +52,8 @@ pub enum S3ErrorKind {
     Archived,
     /// The server does not know this request or one of its headers.
     Unsupported,
+    /// The bucket lives in another region than the request was sent to, and S3 did not say where.
+    WrongRegion,
     /// Anything else.
     Unexpected,
 }
@@ -164,6 +166,7 @@ fn of_answer(status: Option<u16>, code: Option<&str>) -> S3ErrorKind {
         return kind;
     }
     match status {
+        Some(301 | 302 | 307) => S3ErrorKind::WrongRegion,
         Some(404) => S3ErrorKind::Absent,
         Some(401 | 403) => S3ErrorKind::Denied,
         Some(409) => S3ErrorKind::Conflict,
@@ -172,7 +175,7 @@ fn of_answer(status: Option<u16>, code: Option<&str>) -> S3ErrorKind {
         Some(416) => S3ErrorKind::InvalidRange,
         Some(429) => S3ErrorKind::Throttled,
         Some(501) => S3ErrorKind::Unsupported,
-        Some(200..300 | 500..) => S3ErrorKind::Unavailable,
+        Some(200..=299 | 500..) => S3ErrorKind::Unavailable,
         _ => S3ErrorKind::Unexpected,
     }
 }
@@ -193,6 +196,11 @@ fn of_code(code: &str) -> Option<S3ErrorKind> {
         "KeyTooLongError" | "KeyTooLong" => S3ErrorKind::KeyTooLong,
         "InvalidRange" => S3ErrorKind::InvalidRange,
         "NotImplemented" => S3ErrorKind::Unsupported,
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "Redirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => S3ErrorKind::WrongRegion,
         code if refuses_credentials(code) => S3ErrorKind::Credentials,
         _ => return None,
     })
@@ -241,11 +249,19 @@ impl From<S3Error> for Error {
             | S3ErrorKind::Throttled
             | S3ErrorKind::Unavailable
             | S3ErrorKind::InvalidRange
+            | S3ErrorKind::WrongRegion
             | S3ErrorKind::Unexpected => Kind::Io,
         };
-        Self::new(kind, error.to_string())
+        match error.kind() {
+            S3ErrorKind::WrongRegion => Self::new(kind, format!("{error}; hint: {ELSEWHERE}")),
+            _ => Self::new(kind, error.to_string()),
+        }
     }
 }
+
+/// What to do about a bucket that is not where it was looked for.
+const ELSEWHERE: &str = "the bucket lives in another region; leave its `region` away in the configuration \
+    file, or let --region name one of the same partition";
 
 impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,6 +328,10 @@ mod tests {
             (500, Some("InternalError"), S3ErrorKind::Unavailable),
             (200, None, S3ErrorKind::Unavailable),
             (501, Some("NotImplemented"), S3ErrorKind::Unsupported),
+            (301, None, S3ErrorKind::WrongRegion),
+            (301, Some("PermanentRedirect"), S3ErrorKind::WrongRegion),
+            (400, Some("AuthorizationHeaderMalformed"), S3ErrorKind::WrongRegion),
+            (400, Some("IllegalLocationConstraintException"), S3ErrorKind::WrongRegion),
             (400, None, S3ErrorKind::Unexpected),
             (400, Some("MalformedXML"), S3ErrorKind::Unexpected),
         ];

@@ -61,7 +61,9 @@ impl World {
             owner: Arc::new(NobodysKeys),
             http: None,
             url: Some(emulator.endpoint_url()),
+            server: s3::Server::Aws,
             force_path_style: true,
+            variant: s3::Variant::default(),
         };
         let options = s3::Options {
             bucket: BucketName::parse("bucket").unwrap(),

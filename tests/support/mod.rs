@@ -19,7 +19,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use s3xmount::budget::Budget;
-use s3xmount::credentials::{self, BaseSource, Bounds, CodeSource, Credentials, RoleOptions};
+use s3xmount::credentials::{self, BaseSource, Bounds, CodeSource, Credentials, RoleOptions, StsVariant};
 use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::store::WriteCondition;
 use s3xmount::emulator::{self, Object, RunningEmulator};
@@ -31,7 +31,7 @@ use s3xmount::fs::{
 use s3xmount::name::{BucketName, DirPrefix, FileName};
 use s3xmount::namespace::{self, AttributePolicy, Bucket, Ino, Lifetimes, Namespace};
 use s3xmount::read;
-use s3xmount::s3::{self, Endpoint, Gateway, WriteRules};
+use s3xmount::s3::{self, Endpoint, Gateway, Server, Variant, WriteRules};
 use s3xmount::task::Tasks;
 use s3xmount::write::{self, Sessions};
 use tempfile::TempDir;
@@ -59,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) prefix: &'static str,
     /// Whether changes are refused.
     pub(crate) read_only: bool,
+    /// What the mount takes the emulator for.
+    pub(crate) server: Server,
 }
 
 impl Default for Options {
@@ -71,6 +73,7 @@ impl Default for Options {
             suspect_denials: true,
             prefix: "",
             read_only: false,
+            server: Server::Aws,
         }
     }
 }
@@ -120,6 +123,7 @@ impl World {
             base: BaseSource::Given(SharedCredentialsProvider::new(keys)),
             region: Some(demo::REGION.to_owned()),
             sts_endpoint_url: Some(self.url()),
+            sts_variant: StsVariant::default(),
             roles: vec![role],
             bounds: Bounds::default(),
             codes: CodeSource::default(),
@@ -225,7 +229,9 @@ impl Mount {
             owner: Arc::clone(&credentials) as _,
             http: connections,
             url: Some(world.url()),
+            server: options.server,
             force_path_style: true,
+            variant: Variant::default(),
         };
         let mut buckets = Vec::new();
         for (directory, name) in DIRECTORIES.iter().zip(demo::BUCKETS) {
