@@ -16,5 +16,6 @@ mod local_changes;
 mod mount;
 mod policies;
 mod process;
+mod rights;
 mod role_sessions;
 mod support;

@@ -121,6 +121,8 @@ pub struct BucketSettings {
     pub accelerate: bool,
     /// Nothing may be changed in this bucket.
     pub read_only: bool,
+    /// Directories that are there whatever S3 says, as paths below the prefix.
+    pub directories: Vec<DirPrefix>,
 }
 
 /// The canned ACL sent with each object, or none.

@@ -10,6 +10,7 @@
 #[expect(missing_docs, reason = "each is described by its row in the table below")]
 pub enum Key {
     Bucket,
+    Directories,
     RoleArn,
     RoleSessionName,
     Duration,
@@ -177,6 +178,8 @@ macro_rules! table {
 pub const OPTIONS: &[Spec] = table! {
     Bucket "bucket" Many "DIRECTORY=BUCKET[/PREFIX]" Mount Buckets ""
         "Shows BUCKET, or what lies below PREFIX in it, as DIRECTORY under the mount point. Repeatable. `--bucket BUCKET` gives the directory the bucket's name"
+    Directories "directories" Many "PATH" Bucket Buckets ""
+        "Directories that are there whatever S3 says, as paths below what is shown of the bucket, for buckets that may not be listed: there a directory without a marker object cannot be seen. Those that lead to one are there too. Repeatable"
     RoleArn "role-arn" Many "ARN" Bucket Credentials "the base identity itself is used"
         "The role to assume. Repeatable: each role is assumed with the session of the one before it"
     RoleSessionName "role-session-name" One "NAME" Bucket Credentials "s3xmount-{user}-{host}"

@@ -18,6 +18,7 @@ use super::{
     Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, SHORTEST_COMMAND, Settings, Sse, endpoint,
     identity, mount_points, units,
 };
+use crate::name::DirPrefix;
 
 /// Understands everything that was written about a mount.
 ///
@@ -134,6 +135,11 @@ fn bucket(
         requester_pays: layers.switch(Key::RequesterPays)?,
         accelerate,
         read_only: layers.switch(Key::ReadOnly)?,
+        directories: layers
+            .all(Key::Directories)
+            .iter()
+            .map(|written| written.parse(directory))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -212,6 +218,17 @@ fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Res
 
 pub(super) fn not_empty(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() { Err(Failure::new("the value is empty")) } else { Ok(text.to_owned()) }
+}
+
+fn directory(text: &str) -> Result<DirPrefix, Failure> {
+    let hint = "write its path below what is shown of the bucket, like reports/2024";
+    match DirPrefix::parse(text) {
+        Ok(path) if path != DirPrefix::root() => Ok(path),
+        Ok(_) => Err(Failure::new("that is the bucket itself, which is there anyway").hint(hint)),
+        Err(error) => {
+            Err(Failure::new(format!("'{text}' is not the path of a directory: {error}")).hint(hint))
+        }
+    }
 }
 
 fn account(text: &str) -> Result<String, Failure> {

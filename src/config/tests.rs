@@ -203,6 +203,8 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  region=EU West", "not a region", "--region", "eu-west-1"),
         ("bucket=aaa  endpoint-url=localhost:9000", "not a URL", "--endpoint-url", "https://"),
         ("bucket=aaa  endpoint-url=https://a:b@host", "user or password", "--endpoint-url", "AWS tools"),
+        ("bucket=aaa  directories=a/../b", "not the path of a directory", "--directories", "reports/2024"),
+        ("bucket=aaa  directories=/", "there anyway", "--directories", "reports/2024"),
         ("bucket=aaa  uid=alice", "number of a user", "--uid", "id NAME"),
         ("bucket=aaa  file-mode=rw", "not a file mode", "--file-mode", "0644"),
         ("bucket=aaa  memory=1MiB", "too little memory", "--memory", "64MiB"),
@@ -259,6 +261,16 @@ fn a_mistake_in_a_variable_or_the_file_is_placed_there() {
         .refused();
     let place = failure.place.map(|place| place.to_string()).unwrap_or_default();
     assert!(place.ends_with("config.toml:5"), "{place}");
+}
+
+#[test]
+fn directories_are_declared_for_each_bucket() {
+    const FILE: &str = "[[mount]]\npath = '/mnt/accountb'\nbuckets = ['aaa']\ndirectories = 'in'\n\
+        [[mount.bucket]]\nname = 'bbb'\nprefix = 'p'\ndirectories = ['reports/2024/', '/x']\n";
+    let settings = flags("").file(FILE).load().unwrap();
+    let declared =
+        |at: usize| settings.buckets[at].directories.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((declared(0), declared(1)), (vec!["in/".into()], vec!["reports/2024/".into(), "x/".into()]));
 }
 
 #[test]
@@ -331,7 +343,7 @@ fn a_file_that_is_named_must_exist() {
 fn no_setting_is_forgotten() {
     // Each key is asked for somewhere: what `settle` never reads cannot be refused for nonsense.
     let nonsense = "\u{1}";
-    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile];
+    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile, Key::Directories];
     for spec in options::OPTIONS.iter().filter(|spec| !unchecked.contains(&spec.key)) {
         let mut written = flags(&format!("bucket=aaa  role-arn={ROLE}  sse=aws:kms"));
         written.flags.retain(|(name, _)| *name != spec.name);

@@ -10,6 +10,7 @@
 
 mod desk;
 pub(crate) mod identities;
+mod missing;
 
 use std::io;
 use std::sync::Arc;
@@ -77,13 +78,17 @@ async fn mounted(
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
-    let Built { filesystem, identities, regions } = tokio::select! {
+    let Built { filesystem, namespace, identities, regions } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
     let mut mount = mount(&settings, &filesystem)?;
     tracing::info!(mount_point = %settings.mount_point.display(), "mounted");
-    let desk = FrontDesk { settings, identities, regions, since: clock::now() };
+    let identities = Arc::new(identities);
+    namespace.notify_missing(missing::logging(&settings, &identities));
+    let looking = Arc::clone(&namespace);
+    drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
+    let desk = FrontDesk { settings, identities, regions, namespace, since: clock::now() };
     listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
@@ -192,19 +197,20 @@ async fn build(
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
     let filesystem = Filesystem::new(Parts {
-        namespace,
+        namespace: Arc::clone(&namespace),
         sessions,
         reading: read::Options::default(),
         defaults: defaults(settings),
         budget,
         tasks: tasks.clone(),
     });
-    Ok(Built { filesystem, identities, regions })
+    Ok(Built { filesystem, namespace, identities, regions })
 }
 
 /// What stands below a mount, and what its front desk knows.
 struct Built {
     filesystem: Arc<Filesystem>,
+    namespace: Arc<Namespace>,
     identities: Identities,
     /// Of each bucket.
     regions: Vec<String>,
@@ -237,6 +243,7 @@ async fn connect(
         gateway,
         root: bucket.prefix.clone(),
         read_only: bucket.read_only || settings.read_only,
+        directories: bucket.directories.clone(),
     })
 }
 

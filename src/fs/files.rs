@@ -78,7 +78,8 @@ impl Filesystem {
         let place = self.place_in(parent, name)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
         let key = target_key(&place)?;
-        let base = if options.truncate && !options.exclusive { Base::Replace } else { Base::New };
+        let may_replace = options.truncate && !options.exclusive && self.namespace().is_seen(&place);
+        let base = if may_replace { Base::Replace } else { Base::New };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let attributes = Attributes::of_new(Ino::ROOT, FileKind::Regular, mode, owner);
         let object = NewObject { content_type: media_type(name), ..new_object(None, &attributes) };
@@ -451,6 +452,7 @@ impl Filesystem {
         file: &Arc<OpenFile>,
         place: &Place,
         moved: Option<ObjectMeta>,
+        condition: &Precondition,
     ) -> Result<()> {
         let (session, is_written) = {
             let mut state = file.state();
@@ -461,8 +463,8 @@ impl Filesystem {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let key = target_key(place)?;
         match moved {
-            // rename(2) replaces what is there.
-            None => session.rename_target(gateway, key, Precondition::Whatever).await,
+            // rename(2) replaces what is there, if it can be seen.
+            None => session.rename_target(gateway, key, condition.clone()).await,
             Some(meta) => {
                 let target = Target { gateway, key, object: session.description() };
                 // Its last writer may have left, and only the release be under way.

@@ -91,6 +91,12 @@ impl DirPrefix {
         ObjectKey::parse(text).map(|key| Self(key.0))
     }
 
+    /// The prefix of the directory that this one lies in; none of the whole bucket.
+    pub fn parent(&self) -> Option<Self> {
+        let path = self.0.strip_suffix('/')?;
+        Some(Self(path[..path.rfind('/').map_or(0, |slash| slash + 1)].to_owned()))
+    }
+
     /// The key of the file `name` in this directory.
     ///
     /// # Errors
@@ -201,6 +207,9 @@ mod tests {
         }
         assert_eq!(DirPrefix::parse("/").ok(), Some(DirPrefix::root()));
         assert!(DirPrefix::parse("a/../b").is_err());
+        let parent = |text| DirPrefix::parse(text).ok().and_then(|prefix| prefix.parent());
+        assert_eq!(parent("a/b"), DirPrefix::parse("a").ok());
+        assert_eq!((parent("a"), parent("")), (Some(DirPrefix::root()), None));
     }
 
     #[test]

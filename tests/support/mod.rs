@@ -29,11 +29,12 @@ use s3xmount::fs::{
     Replace,
 };
 use s3xmount::name::{BucketName, DirPrefix, FileName};
-use s3xmount::namespace::{self, AttributePolicy, Bucket, Ino, Lifetimes, Namespace};
+use s3xmount::namespace::{self, AttributePolicy, Bucket, BucketId, Ino, Lifetimes, Listing, Namespace};
 use s3xmount::read;
 use s3xmount::s3::{self, Endpoint, Gateway, Server, Variant, WriteRules};
 use s3xmount::task::Tasks;
 use s3xmount::write::{self, Sessions};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -61,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) read_only: bool,
     /// What the mount takes the emulator for.
     pub(crate) server: Server,
+    /// Directories that are there whatever S3 says, in each bucket.
+    pub(crate) directories: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             prefix: "",
             read_only: false,
             server: Server::Aws,
+            directories: &[],
         }
     }
 }
@@ -92,6 +96,22 @@ impl World {
     /// A world that was changed before it starts.
     pub(crate) fn of(world: emulator::World) -> Self {
         Self { emulator: RunningEmulator::start(world).unwrap() }
+    }
+
+    /// From now on the role may do so much with objects, and list what these patterns of prefixes match; `""` is the
+    /// whole bucket by its exact name, `"*"` everything.
+    pub(crate) fn role_may(&self, on_objects: &[&str], listed: &[&str]) {
+        let buckets = demo::BUCKETS.map(|name| format!("arn:aws:s3:::{name}"));
+        let objects = buckets.clone().map(|arn| format!("{arn}/*"));
+        let mut statements = vec![json!({"Effect": "Allow", "Action": on_objects, "Resource": objects})];
+        if !listed.is_empty() {
+            statements.push(json!({
+                "Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets,
+                "Condition": {"StringLike": {"s3:prefix": listed}},
+            }));
+        }
+        let policy = json!({"Version": "2012-10-17", "Statement": statements});
+        self.directory.set_role_policies(demo::ACCOUNT_A, demo::ROLE, &[policy]);
     }
 
     /// The emulator it runs in.
@@ -204,6 +224,9 @@ fn split(path: &str) -> (&'static str, &str) {
     (demo::BUCKETS[at], key)
 }
 
+/// The three actions of the usual policy.
+pub(crate) const THREE: &[&str] = &["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"];
+
 /// What the two buckets are called below the mount point.
 const DIRECTORIES: [&str; 2] = ["a", "b"];
 
@@ -213,6 +236,7 @@ pub(crate) const OWNER: (u32, u32) = (1000, 100);
 /// A filesystem over both buckets, without a kernel.
 pub(crate) struct Mount {
     filesystem: Arc<Filesystem>,
+    namespace: Arc<Namespace>,
     sessions: Arc<Sessions>,
     credentials: Arc<Credentials>,
     /// Outlives the sessions that stage in it.
@@ -248,6 +272,7 @@ impl Mount {
                 gateway: Gateway::connect(&endpoint, gateway).await.unwrap(),
                 root: DirPrefix::parse(options.prefix).unwrap(),
                 read_only: options.read_only,
+                directories: options.directories.iter().map(|at| DirPrefix::parse(at).unwrap()).collect(),
             });
         }
         let staging = tempfile::tempdir().unwrap();
@@ -260,20 +285,31 @@ impl Mount {
         };
         let (uid, gid) = OWNER;
         let mounted = SystemTime::UNIX_EPOCH;
+        let namespace = Namespace::new(buckets, &naming, tasks.clone());
         let filesystem = Filesystem::new(Parts {
-            namespace: Namespace::new(buckets, &naming, tasks.clone()),
+            namespace: Arc::clone(&namespace),
             sessions: Arc::clone(&sessions),
             reading: read::Options::default(),
             defaults: Defaults { uid, gid, file_mode: 0o644, dir_mode: 0o755, mounted },
             budget,
             tasks,
         });
-        Ok(Self { filesystem, sessions, credentials, _staging: staging })
+        Ok(Self { filesystem, namespace, sessions, credentials, _staging: staging })
     }
 
     /// What it signs with.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// The names it is made of.
+    pub(crate) fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// What can be listed of bucket `a`.
+    pub(crate) fn listing(&self) -> Listing {
+        self.namespace.rights_known(BucketId(0)).listing
     }
 
     /// The filesystem itself, for what the methods here do not say.
