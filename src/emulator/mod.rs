@@ -3,9 +3,9 @@
 //! It models what this product depends on and no more: users and roles in several accounts,
 //! policies evaluated for real, role sessions that expire and can be revoked, with second factors,
 //! source identities, session tags and session policies, tokens of identity providers, the three modes
-//! of object ownership, ACLs, conditions, uploads in parts, checksums, listings, regions, clocks that
-//! differ. It leaves out versioning, tags of objects, KMS, object lock, access points and grants other than the
-//! canned ACLs, and says 501 `NotImplemented` when asked for them: it never pretends.
+//! of object ownership, ACLs, conditions, uploads in parts, checksums, listings, regions, KMS keys and whom
+//! they let in, clocks that differ. It leaves out versioning, tags of objects, object lock, access points and
+//! grants other than the canned ACLs, and says 501 `NotImplemented` when asked for them: it never pretends.
 //!
 //! **It imports nothing from the rest of the crate.** A second, independent statement of how
 //! S3 behaves is what makes it a test of the first; a shared helper would put the same mistake
@@ -18,6 +18,7 @@
 //!                    ◄── mfa, oidc                    what else proves somebody
 //!       s3         operations: bucket, permission, effect (parsed by s3s)
 //!         access   ◄── policy, directory, identity     who may do what
+//!         kms      ◄── encryption                      who may use which key
 //!         store    ◄── content, checksum, listing      what there is
 //!     faults       trouble on demand, on the way in and on the way out
 //!     lacks        servers that are not AWS, and leave something out
@@ -61,11 +62,13 @@ pub mod clock;
 pub mod content;
 pub mod demo;
 pub mod directory;
+pub mod encryption;
 pub mod faults;
 mod hmac;
 pub mod identity;
 mod in_process;
 pub mod lacks;
+pub mod kms;
 pub mod listing;
 pub mod mfa;
 pub mod oidc;
@@ -92,10 +95,12 @@ use tokio_util::sync::CancellationToken;
 pub use self::clock::Clock;
 pub use self::content::Content;
 pub use self::directory::{AccessKey, Role, User};
+pub use self::encryption::Encryption;
 pub use self::faults::{Fault, Gate, Injected, On};
 pub use self::identity::AccountId;
 pub use self::in_process::InProcess;
 pub use self::lacks::Lack;
+pub use self::kms::KmsKey;
 pub use self::mfa::MfaDevice;
 pub use self::oidc::{OidcProvider, WebIdentity};
 pub use self::store::{BucketSpec, CannedAcl, Object, Ownership};

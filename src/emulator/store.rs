@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::checksum::{Algorithm, Checksum, Coverage, Digests, multipart_checksum, multipart_etag};
 use super::content::Content;
+use super::encryption::Encryption;
 use super::identity::AccountId;
 use super::policy::Policy;
 use super::refusal::Refusal;
@@ -104,6 +105,8 @@ pub struct Object {
     pub checksum: Option<Checksum>,
     /// The sizes of its parts if it was uploaded in parts.
     pub part_sizes: Vec<u64>,
+    /// What it is encrypted with.
+    pub encryption: Encryption,
 }
 
 /// What a writer says about an object beside its bytes and its ACL.
@@ -154,6 +157,8 @@ pub struct Upload {
     pub acl: Option<CannedAcl>,
     /// What the object will carry.
     pub attributes: Attributes,
+    /// What the object will be encrypted with.
+    pub encryption: Encryption,
     /// The checksum asked for when it was begun.
     pub checksum: Option<(Algorithm, Coverage)>,
     /// When it was begun.
@@ -209,12 +214,14 @@ pub struct BucketSpec {
     region: String,
     ownership: Ownership,
     policy: Option<Arc<Policy>>,
+    encryption: Encryption,
 }
 
 #[derive(Debug, Default)]
 struct Settings {
     ownership: Ownership,
     policy: Option<Arc<Policy>>,
+    encryption: Encryption,
 }
 
 #[derive(Debug, Default)]
@@ -232,7 +239,11 @@ impl Store {
             owner: spec.owner,
             region: spec.region,
             created,
-            settings: RwLock::new(Settings { ownership: spec.ownership, policy: spec.policy }),
+            settings: RwLock::new(Settings {
+                ownership: spec.ownership,
+                policy: spec.policy,
+                encryption: spec.encryption,
+            }),
             contents: RwLock::default(),
         };
         self.buckets.write().insert(spec.name, Arc::new(bucket));
@@ -258,6 +269,7 @@ impl BucketSpec {
             region: "us-east-1".to_owned(),
             ownership: Ownership::default(),
             policy: None,
+            encryption: Encryption::default(),
         }
     }
 
@@ -270,6 +282,12 @@ impl BucketSpec {
     /// Sets who owns what others write.
     pub fn ownership(mut self, ownership: Ownership) -> Self {
         self.ownership = ownership;
+        self
+    }
+
+    /// Sets what objects are encrypted with whose writers ask for nothing.
+    pub fn encryption(mut self, encryption: Encryption) -> Self {
+        self.encryption = encryption;
         self
     }
 
@@ -313,6 +331,16 @@ impl Bucket {
     /// Sets who owns what others write from now on.
     pub fn set_ownership(&self, ownership: Ownership) {
         self.settings.write().ownership = ownership;
+    }
+
+    /// Returns what objects are encrypted with whose writers ask for nothing.
+    pub fn encryption(&self) -> Encryption {
+        self.settings.read().encryption.clone()
+    }
+
+    /// Sets what objects are encrypted with from now on, if their writers ask for nothing.
+    pub fn set_encryption(&self, encryption: Encryption) {
+        self.settings.write().encryption = encryption;
     }
 
     /// Returns whose the object is for permissions: with ACLs switched off, always the bucket owner's.
@@ -508,6 +536,7 @@ impl Completion {
             attributes: upload.attributes.clone(),
             checksum: Some(checksum),
             part_sizes: parts.iter().map(|part| part.content.size()).collect(),
+            encryption: upload.encryption.clone(),
             content,
         })
     }

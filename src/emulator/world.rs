@@ -11,9 +11,11 @@ use super::checksum::{Algorithm, Digests, Tagging};
 use super::clock::Clock;
 use super::content::Content;
 use super::directory::{AccessKey, Caller, Directory, Role, User};
+use super::encryption::Encryption;
 use super::faults::Faults;
 use super::identity::AccountId;
 use super::lacks::{Lack, Lacks};
+use super::kms::{KmsKey, KmsKeys};
 use super::mfa::MfaDevice;
 use super::oidc::{OidcProvider, WebIdentity};
 use super::policy::{Context, Policy};
@@ -46,6 +48,8 @@ pub struct World {
     pub directory: Directory,
     /// Buckets, objects and uploads.
     pub buckets: Store,
+    /// The keys of KMS.
+    pub keys: KmsKeys,
     /// Scripted trouble, and counts of requests.
     pub faults: Faults,
     /// What this server does not have, and AWS does.
@@ -85,6 +89,12 @@ impl World {
     /// Adds an empty bucket.
     pub fn with_bucket(self, bucket: BucketSpec) -> Self {
         self.buckets.add(bucket, self.clock.now_in_seconds());
+        self
+    }
+
+    /// Adds a key of KMS.
+    pub fn with_key(self, key: KmsKey) -> Self {
+        self.keys.add(key);
         self
     }
 
@@ -158,6 +168,7 @@ impl World {
             attributes,
             checksum: digests.as_ref().map(Digests::checksum),
             part_sizes: Vec::new(),
+            encryption: Encryption::S3Key,
             content,
         };
         bucket.put(key, object, &WriteCondition::None).expect("no condition fails");

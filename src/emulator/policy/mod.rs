@@ -114,6 +114,11 @@ impl Policy {
         Self::parse(document, Kind::Bucket)
     }
 
+    /// Parses the policy of a KMS key, whose grammar is that of a bucket's; `*` is the key itself there.
+    pub fn key(document: &Value) -> Result<Self, Malformed> {
+        Self::parse(document, Kind::Bucket)
+    }
+
     /// Parses a role's trust policy.
     pub fn trust(document: &Value) -> Result<Self, Malformed> {
         Self::parse(document, Kind::Trust)

@@ -22,12 +22,13 @@ impl<I> Call<I> {
         &self,
         body: Option<StreamingBlob>,
         algorithm: Option<Algorithm>,
+        tagging: Tagging,
     ) -> Result<Received, Refusal> {
         let announced = Announced::of(&self.headers)?;
         let algorithm = announced.algorithm().or(algorithm).unwrap_or(Algorithm::Crc64Nvme);
         let md5 = self.headers.get("content-md5").map(|value| value.to_str().unwrap_or_default());
         // An announced MD5 has to be computed, whatever the ETag is made of.
-        let tagging = if md5.is_some() { Tagging::Md5 } else { self.world.tagging };
+        let tagging = if md5.is_some() { Tagging::Md5 } else { tagging };
         let (content, digests) = read(body, Digester::new(algorithm, tagging)).await?;
         let expected = announced.value(self.admission.trailers.as_ref());
         if expected.is_some_and(|expected| expected != digests.checksum().value) {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use hyper::HeaderMap;
 use s3s::dto::*;
 
+use super::encryption::Asked;
 use crate::emulator::checksum::Coverage;
 use crate::emulator::identity::AccountId;
 use crate::emulator::listing;
@@ -40,12 +41,10 @@ macro_rules! refuse_unmodelled_write {
     ($call:expr) => {{
         let (input, headers) = (&$call.input, &$call.headers);
         let locked = input.object_lock_mode.is_some() || input.object_lock_legal_hold_status.is_some();
-        let encryption = input.server_side_encryption.as_ref();
         $crate::emulator::s3::fields::refuse_unmodelled(&[
             (input.tagging.is_some(), "Tagging"),
             (input.website_redirect_location.is_some(), "Website redirection"),
             (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-            ($crate::emulator::s3::fields::asks_for_kms(encryption), "Encryption with KMS"),
             (locked, "Object lock"),
             ($crate::emulator::s3::fields::grants_by_header(headers), "Granting by header"),
         ])?;
@@ -101,10 +100,8 @@ pub(super) fn size(bytes: u64) -> i64 {
 }
 
 /// What conditions on a write can look at.
-pub(super) fn put_context(acl: Option<CannedAcl>, encryption: Option<&ServerSideEncryption>) -> Context {
-    Context::default()
-        .with_some("s3:x-amz-acl", acl.map(CannedAcl::name))
-        .with_some("s3:x-amz-server-side-encryption", encryption.map(ServerSideEncryption::as_str))
+pub(super) fn put_context(acl: Option<CannedAcl>, encryption: &Asked) -> Context {
+    encryption.describe(Context::default().with_some("s3:x-amz-acl", acl.map(CannedAcl::name)))
 }
 
 /// How names are spelled in the answer.
@@ -137,11 +134,6 @@ pub(super) fn checksum_type(coverage: Coverage) -> ChecksumType {
     })
 }
 
-/// Every object is encrypted with a key of S3's own; nothing else is modelled.
-pub(super) fn encryption() -> ServerSideEncryption {
-    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
-}
-
 /// Checks the limit on user metadata.
 pub(super) fn metadata(given: Option<Metadata>) -> Result<BTreeMap<String, String>, Refusal> {
     let given = given.unwrap_or_default();
@@ -167,10 +159,6 @@ pub(super) fn stored_encoding(given: Option<&str>) -> Option<String> {
 /// `STANDARD` is what S3 never mentions.
 pub(super) fn storage_class(given: Option<&StorageClass>) -> Option<String> {
     given.map(|class| class.as_str().to_owned()).filter(|class| class != StorageClass::STANDARD)
-}
-
-pub(super) fn asks_for_kms(encryption: Option<&ServerSideEncryption>) -> bool {
-    encryption.is_some_and(|encryption| encryption.as_str() != ServerSideEncryption::AES256)
 }
 
 pub(super) fn grants_by_header(headers: &HeaderMap) -> bool {

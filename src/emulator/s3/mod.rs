@@ -14,6 +14,7 @@
 mod bodies;
 mod buckets;
 mod conditions;
+mod encryption;
 mod fields;
 mod lists;
 mod objects;

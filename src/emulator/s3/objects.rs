@@ -8,8 +8,9 @@ use s3s::dto::*;
 use s3s::{Body, S3Response};
 
 use super::conditions::read_conditions;
+use super::encryption::set_encryption;
 use super::fields::{
-    canned_acl, checksum_type, encryption, etag, owner, refuse_unmodelled, set_checksum, size, timestamp,
+    canned_acl, checksum_type, etag, owner, refuse_unmodelled, set_checksum, size, timestamp,
 };
 use super::{Answer, Call};
 use crate::emulator::checksum::Checksum as Sum;
@@ -36,10 +37,10 @@ macro_rules! describe {
             last_modified: Some(timestamp($view.object.modified)),
             metadata: $view.metadata(),
             parts_count: $view.parts_count,
-            server_side_encryption: Some(encryption()),
             storage_class: attributes.storage_class.clone().map(StorageClass::from),
             ..$output::default()
         };
+        set_encryption!(output, &$view.object.encryption);
         if let Some(checksum) = $view.checksum() {
             set_checksum!(output, checksum);
             output.checksum_type = Some(checksum_type(checksum.coverage));
@@ -69,6 +70,12 @@ pub(super) async fn head(call: Call<HeadObjectInput>) -> Answer<HeadObjectOutput
     let object = call.readable(&bucket, &input.key)?;
     read_conditions!(input).check(&object)?;
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
+    if view.with_checksum {
+        // The checksum is encrypted as the bytes are.
+        for action in ["kms:GenerateDataKey", "kms:Decrypt"] {
+            call.require_key(&bucket, &input.key, &view.object.encryption, action)?;
+        }
+    }
     Ok(S3Response::new(describe!(HeadObjectOutput, view)))
 }
 
@@ -88,6 +95,7 @@ pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
             "The operation is not valid for the object's storage class",
         ));
     }
+    call.require_decrypt(&bucket, &input.key, &object)?;
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
     let body = Body::http_body(view.object.content.body(view.span.clone()));
     let described = describe!(GetObjectOutput, view);

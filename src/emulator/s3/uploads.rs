@@ -8,8 +8,9 @@ use s3s::dto::*;
 
 use super::bodies::{Received, announced_checksum, digest, parse_algorithm};
 use super::conditions::{source_conditions, write_condition};
+use super::encryption::{Asked, encryption_asked, set_encryption};
 use super::fields::{
-    Spelling, attributes, canned_acl, checksum_type, encryption, etag, owner, put_context, refuse_unmodelled,
+    Spelling, attributes, canned_acl, checksum_type, etag, owner, put_context, refuse_unmodelled,
     refuse_unmodelled_write, set_checksum, size, timestamp,
 };
 use super::{Answer, Call};
@@ -24,8 +25,9 @@ pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<Cre
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
     refuse_unmodelled_write!(call);
     let acl = canned_acl(input.acl.as_ref())?;
-    let encryption_asked = input.server_side_encryption.as_ref();
-    call.require_write(&bucket, &input.key, acl, encryption_asked, &WriteCondition::None)?;
+    let asked = encryption_asked!(input);
+    call.require_write(&bucket, &input.key, acl, &asked, &WriteCondition::None)?;
+    let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let writer = call.writer(&bucket);
     // Refused now rather than when all parts are there.
     let _future_owner = bucket.owner_for(writer, acl)?;
@@ -36,19 +38,21 @@ pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<Cre
         initiator: call.admission.caller.identity.arn(),
         acl,
         attributes: attributes!(input),
+        encryption: encryption.clone(),
         checksum,
         initiated: call.now(),
         parts: std::collections::BTreeMap::new(),
     };
-    Ok(S3Response::new(CreateMultipartUploadOutput {
+    let mut output = CreateMultipartUploadOutput {
         bucket: Some(bucket.name.clone()),
         key: Some(input.key.clone()),
         upload_id: Some(bucket.begin_upload(upload)),
         checksum_algorithm: checksum.map(|(algorithm, _)| ChecksumAlgorithm::from_static(algorithm.name())),
         checksum_type: checksum.map(|(_, coverage)| checksum_type(coverage)),
-        server_side_encryption: Some(encryption()),
         ..CreateMultipartUploadOutput::default()
-    }))
+    };
+    set_encryption!(output, &encryption);
+    Ok(S3Response::new(output))
 }
 
 pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOutput> {
@@ -59,7 +63,7 @@ pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOu
     let number = part_number(input.part_number)?;
     let upload = call.writable_upload(&bucket, &input.key, &input.upload_id)?;
     let algorithm = upload.checksum.map(|(algorithm, _)| algorithm);
-    let received = call.receive(body, algorithm).await?;
+    let received = call.receive(body, algorithm, call.tagging(&upload.encryption)).await?;
     if let Some(wanted) = algorithm
         && wanted != received.digests.algorithm
     {
@@ -74,11 +78,8 @@ pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOu
     let digests = kept_digests(&received, algorithm).await;
     let part = StoredPart { content: received.content, digests, modified: call.now() };
     bucket.put_part(&input.upload_id, &input.key, number, part)?;
-    let mut output = UploadPartOutput {
-        e_tag: Some(etag(&tag)),
-        server_side_encryption: Some(encryption()),
-        ..UploadPartOutput::default()
-    };
+    let mut output = UploadPartOutput { e_tag: Some(etag(&tag)), ..UploadPartOutput::default() };
+    set_encryption!(output, &upload.encryption);
     set_checksum!(output, checksum);
     Ok(S3Response::new(output))
 }
@@ -104,7 +105,7 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
         ));
     }
     let algorithm = upload.checksum.map_or(Algorithm::Crc64Nvme, |(algorithm, _)| algorithm);
-    let digests = digest(content.clone(), algorithm, call.world.tagging).await;
+    let digests = digest(content.clone(), algorithm, call.tagging(&upload.encryption)).await;
     let mut result = CopyPartResult {
         e_tag: Some(etag(&digests.etag())),
         last_modified: Some(timestamp(call.now())),
@@ -113,11 +114,10 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
     set_checksum!(result, digests.checksum());
     let part = StoredPart { content, digests, modified: call.now() };
     bucket.put_part(&input.upload_id, &input.key, number, part)?;
-    Ok(S3Response::new(UploadPartCopyOutput {
-        copy_part_result: Some(result),
-        server_side_encryption: Some(encryption()),
-        ..UploadPartCopyOutput::default()
-    }))
+    let mut output =
+        UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
+    set_encryption!(output, &upload.encryption);
+    Ok(S3Response::new(output))
 }
 
 pub(super) async fn complete(
@@ -143,9 +143,9 @@ pub(super) async fn complete(
         key: Some(input.key.clone()),
         location: Some(format!("/{}/{}", bucket.name, listing::url_encode(&input.key))),
         e_tag: Some(etag(&object.etag)),
-        server_side_encryption: Some(encryption()),
         ..CompleteMultipartUploadOutput::default()
     };
+    set_encryption!(output, &object.encryption);
     if let Some(checksum) = &object.checksum {
         set_checksum!(output, checksum);
         output.checksum_type = Some(checksum_type(checksum.coverage));
@@ -234,8 +234,10 @@ impl<I> Call<I> {
         let upload = bucket.upload(id, key);
         let acl = upload.as_ref().ok().and_then(|upload| upload.acl);
         // Permission first: who may not write may not find out which uploads there are.
-        self.require(bucket, "s3:PutObject", &bucket.object_arn(key), put_context(acl, None))?;
-        upload
+        self.require(bucket, "s3:PutObject", &bucket.object_arn(key), put_context(acl, &Asked::default()))?;
+        let upload = upload?;
+        self.require_key(bucket, key, &upload.encryption, "kms:Decrypt")?;
+        Ok(upload)
     }
 }
 

@@ -7,9 +7,10 @@ use s3s::dto::*;
 
 use super::bodies::{digest, parse_algorithm};
 use super::conditions::{copy_condition, source_conditions, write_condition};
+use super::encryption::{Asked, encryption_asked, set_encryption};
 use super::fields::{
-    attributes, canned_acl, checksum_type, encryption, etag, put_context, refuse_unmodelled,
-    refuse_unmodelled_write, set_checksum, storage_class, timestamp,
+    attributes, canned_acl, checksum_type, etag, put_context, refuse_unmodelled, refuse_unmodelled_write,
+    set_checksum, storage_class, timestamp,
 };
 use super::{Answer, Call};
 use crate::emulator::admission::Source;
@@ -26,10 +27,12 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
     refuse_unmodelled(&[(input.write_offset_bytes.is_some(), "Appending")])?;
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = write_condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
-    call.require_write(&bucket, &input.key, acl, input.server_side_encryption.as_ref(), &condition)?;
+    let asked = encryption_asked!(input);
+    call.require_write(&bucket, &input.key, acl, &asked, &condition)?;
+    let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let owner = bucket.owner_for(call.writer(&bucket), acl)?;
     let attributes = attributes!(input);
-    let received = call.receive(body, None).await?;
+    let received = call.receive(body, None, call.tagging(&encryption)).await?;
     let checksum = received.digests.checksum();
     let object = Object {
         owner,
@@ -39,15 +42,16 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
         attributes,
         checksum: Some(checksum.clone()),
         part_sizes: Vec::new(),
+        encryption,
         content: received.content,
     };
     let object = bucket.put(&input.key, object, &condition)?;
     let mut output = PutObjectOutput {
         e_tag: Some(etag(&object.etag)),
         checksum_type: Some(checksum_type(checksum.coverage)),
-        server_side_encryption: Some(encryption()),
         ..PutObjectOutput::default()
     };
+    set_encryption!(output, &object.encryption);
     set_checksum!(output, checksum);
     Ok(S3Response::new(output))
 }
@@ -65,7 +69,9 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
     let conditions = source_conditions!(input);
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = copy_condition(&call.headers)?;
-    call.require_write(&bucket, &input.key, acl, input.server_side_encryption.as_ref(), &condition)?;
+    let asked = encryption_asked!(input);
+    call.require_write(&bucket, &input.key, acl, &asked, &condition)?;
+    let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let owner = bucket.owner_for(call.writer(&bucket), acl)?;
     conditions.check_source(&original)?;
     if original.content.size() > COPY_BYTES_MAX {
@@ -76,7 +82,7 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
     }
     let onto_itself = source.bucket == bucket.name && source.key == input.key;
     let attributes = copied_attributes(input, &original, onto_itself)?;
-    let (tag, checksum) = copied_digests(&call, &original).await?;
+    let (tag, checksum) = copied_digests(&call, &original, call.tagging(&encryption)).await?;
     let copy = Object {
         owner,
         acl: acl.unwrap_or_default(),
@@ -86,6 +92,7 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
         attributes,
         checksum: Some(checksum.clone()),
         part_sizes: Vec::new(),
+        encryption,
     };
     let copy = bucket.put(&input.key, copy, &condition)?;
     let mut result = CopyObjectResult {
@@ -95,11 +102,9 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
         ..CopyObjectResult::default()
     };
     set_checksum!(result, checksum);
-    Ok(S3Response::new(CopyObjectOutput {
-        copy_object_result: Some(result),
-        server_side_encryption: Some(encryption()),
-        ..CopyObjectOutput::default()
-    }))
+    let mut output = CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() };
+    set_encryption!(output, &copy.encryption);
+    Ok(S3Response::new(output))
 }
 
 /// What a copy says about itself: what its source says, or something new.
@@ -126,18 +131,21 @@ fn copied_attributes(
 async fn copied_digests(
     call: &Call<CopyObjectInput>,
     original: &Object,
+    tagging: Tagging,
 ) -> Result<(String, Checksum), Refusal> {
     let algorithm = match call.input.checksum_algorithm.as_ref() {
         Some(algorithm) => parse_algorithm(algorithm.as_str())?,
         None => original.checksum.as_ref().map_or(Algorithm::Crc64Nvme, |checksum| checksum.algorithm),
     };
-    let in_one_request = original.part_sizes.is_empty() && call.world.tagging == Tagging::Md5;
+    let in_one_request = original.part_sizes.is_empty()
+        && tagging == Tagging::Md5
+        && call.tagging(&original.encryption) == Tagging::Md5;
     match &original.checksum {
         Some(checksum) if in_one_request && checksum.algorithm == algorithm => {
             Ok((original.etag.clone(), checksum.clone()))
         }
         _ => {
-            let digests = digest(original.content.clone(), algorithm, call.world.tagging).await;
+            let digests = digest(original.content.clone(), algorithm, tagging).await;
             Ok((digests.etag(), digests.checksum()))
         }
     }
@@ -204,7 +212,7 @@ impl<I> Call<I> {
         bucket: &Bucket,
         key: &str,
         acl: Option<CannedAcl>,
-        encryption: Option<&ServerSideEncryption>,
+        encryption: &Asked,
         condition: &WriteCondition,
     ) -> Result<(), Refusal> {
         let context = put_context(acl, encryption);
@@ -257,7 +265,9 @@ impl<I> Call<I> {
         if expected_owner.is_some_and(|owner| *owner != bucket.owner.to_string()) {
             return Err(Refusal::access_denied());
         }
-        self.readable(&bucket, &source.key)
+        let object = self.readable(&bucket, &source.key)?;
+        self.require_decrypt(&bucket, &source.key, &object)?;
+        Ok(object)
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod checksums;
 mod clocks;
+mod encryption;
 mod lists;
 mod objects;
 mod revocation;

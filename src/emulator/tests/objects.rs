@@ -166,8 +166,7 @@ async fn keys_have_a_longest_length() {
 #[tokio::test]
 async fn what_is_not_modelled_is_refused_and_not_ignored() {
     let (_emulator, client) = as_owner();
-    let kms = aws_sdk_s3::types::ServerSideEncryption::AwsKms;
-    let put = client.put_object().bucket(BUCKET).key("k").server_side_encryption(kms).send().await;
+    let put = client.put_object().bucket(BUCKET).key("k").tagging("a=b").send().await;
     assert_eq!(outcome(&put), refused(501, "NotImplemented"));
     let payer = aws_sdk_s3::types::RequestPayer::Requester;
     let put = client.put_object().bucket(BUCKET).key("k").request_payer(payer).send().await;
