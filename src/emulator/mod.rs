@@ -95,7 +95,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::clock::Clock;
 pub use self::content::Content;
 pub use self::directory::{AccessKey, Role, User};
-pub use self::encryption::Encryption;
+pub use self::encryption::{CustomerKey, Encryption};
 pub use self::faults::{Fault, Gate, Injected, On};
 pub use self::identity::AccountId;
 pub use self::in_process::InProcess;

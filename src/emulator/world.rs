@@ -55,7 +55,7 @@ pub struct World {
     /// What this server does not have, and AWS does.
     pub lacks: Lacks,
     pub(super) allow_short_sessions: bool,
-    pretend_tls: bool,
+    pub(super) pretend_tls: bool,
     pub(super) tagging: Tagging,
     misdirected: Mutex<Misdirected>,
     /// Zero: as much as the plain limits of policies, ARNs and tags add up to.
@@ -110,7 +110,8 @@ impl World {
         self
     }
 
-    /// Lets policies see `aws:SecureTransport` as true, though the emulator speaks plain HTTP.
+    /// Takes every connection for a secure one, though the emulator speaks plain HTTP: policies see
+    /// `aws:SecureTransport` as true, and customers' keys are taken.
     pub fn with_pretended_tls(mut self) -> Self {
         self.pretend_tls = true;
         self
@@ -169,6 +170,9 @@ impl World {
             checksum: digests.as_ref().map(Digests::checksum),
             part_sizes: Vec::new(),
             encryption: Encryption::S3Key,
+            version_id: None,
+            archive_status: None,
+            restored: false,
             content,
         };
         bucket.put(key, object, &WriteCondition::None).expect("no condition fails");
