@@ -12,6 +12,7 @@
 
 pub mod arn;
 pub mod bucket;
+mod customer_key;
 pub mod endpoint;
 pub mod failure;
 pub mod file;
@@ -38,6 +39,7 @@ pub use self::surroundings::Surroundings;
 
 use self::merge::Layers;
 use crate::name::{BucketName, DirPrefix, FileName};
+use crate::secret::Secret;
 
 /// Everything a mount needs to know: validated, defaulted, typed.
 #[derive(Debug, Clone)]
@@ -115,6 +117,8 @@ pub struct BucketSettings {
     pub sse: Option<Sse>,
     /// The key it encrypts with.
     pub sse_kms_key_id: Option<String>,
+    /// A key of the customer's own that it encrypts with, in base64.
+    pub sse_customer_key: Option<Secret>,
     /// We agree to pay for requests.
     pub requester_pays: bool,
     /// Bytes take the nearest entrance to AWS's network.

@@ -37,6 +37,7 @@ pub enum Key {
     StorageClass,
     Sse,
     SseKmsKeyId,
+    SseCustomerKeyFile,
     RequesterPays,
     ReadOnly,
     AllowOther,
@@ -232,6 +233,8 @@ pub const OPTIONS: &[Spec] = table! {
         "Encryption by the server: AES256, aws:kms or aws:kms:dsse"
     SseKmsKeyId "sse-kms-key-id" One "ARN" Bucket Objects "that of the bucket"
         "The key for aws:kms and aws:kms:dsse; across accounts this must be a full ARN"
+    SseCustomerKeyFile "sse-customer-key-file" One "FILE" Bucket Objects ""
+        "A file with an encryption key of your own, 32 bytes as they are or in base64, which S3 uses and does not keep (SSE-C). Without that key nobody can read the objects again"
     RequesterPays "requester-pays" Switch "" Bucket Objects ""
         "Agrees to pay for requests, for buckets that demand it"
     ReadOnly "read-only" Switch "" Bucket Files ""

@@ -199,6 +199,7 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  storage-class=cheap", "not a storage class", "--storage-class", "STANDARD_IA"),
         ("bucket=aaa  sse=aes", "not an encryption", "--sse", "AES256"),
         ("bucket=aaa  sse-kms-key-id=k", "does not use one", "--sse-kms-key-id", "aws:kms"),
+        ("bucket=aaa  sse-customer-key-file=/nothing/here", "cannot be read", "--sse-customer-key-file", ""),
         ("bucket=aaa  sse=AES256  sse-kms-key-id=k", "does not use one", "--sse-kms-key-id", "aws:kms"),
         ("bucket=aaa  region=EU West", "not a region", "--region", "eu-west-1"),
         ("bucket=aaa  endpoint-url=localhost:9000", "not a URL", "--endpoint-url", "https://"),

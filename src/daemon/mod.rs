@@ -33,7 +33,9 @@ use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount, Unmounted};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
 use crate::read;
-use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules};
+use crate::s3::{
+    self, CredentialsOwner, CustomerKey, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules,
+};
 use crate::task::Tasks;
 use crate::write::{self, Outcome, Sessions};
 
@@ -278,6 +280,7 @@ pub(crate) fn gateway_options(
         .expected_bucket_owner(bucket.expected_bucket_owner.clone())
         .storage_class(bucket.storage_class.as_deref())
         .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
+        .customer_key(bucket.sse_customer_key.as_ref().and_then(CustomerKey::from_base64))
         .requester_pays(bucket.requester_pays);
     let region_hint = settings.region.clone().or(region);
     s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules }

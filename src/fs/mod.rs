@@ -18,6 +18,7 @@ mod attr;
 mod dirs;
 mod files;
 mod handle;
+mod media_type;
 mod moves;
 
 use std::collections::HashMap;

@@ -22,6 +22,7 @@ mod cache;
 mod inode;
 mod listing;
 mod location;
+mod ownership;
 mod pending;
 mod rename;
 mod resolve;
@@ -187,14 +188,15 @@ impl Namespace {
         }
     }
 
-    /// Refuses changes to a bucket that is mounted read-only.
+    /// Refuses changes to a bucket that is mounted read-only, or that takes no object with the ACL we send.
     ///
     /// # Errors
-    /// [`Kind::ReadOnly`].
+    /// [`Kind::ReadOnly`], [`Kind::Denied`].
     pub fn ensure_writable(&self, id: BucketId) -> Result<()> {
         match self.bucket(id).read_only {
             true => Err(Error::new(Kind::ReadOnly, "this bucket is mounted read-only")),
-            false => Ok(()),
+            // Said when it was found out, and the same for every file.
+            false => self.gateway(id).ensure_acl_is_taken().map_err(|error| Error::from(error).told()),
         }
     }
 
@@ -649,12 +651,16 @@ fn species(node: &Node) -> Species {
 
 /// The description of an object that we wrote ourselves a moment ago.
 pub fn described(etag: crate::s3::ETag, size: u64, new: &NewObject) -> ObjectMeta {
-    let details = crate::s3::ObjectDetails { user: new.user.clone(), content_type: new.content_type.clone() };
+    let details = crate::s3::ObjectDetails {
+        user: new.user.clone(),
+        content_type: new.content_type.clone(),
+        ..Default::default()
+    };
     ObjectMeta {
         etag,
         size,
         last_modified: crate::clock::now(),
-        storage_class: None,
+        storage_class: new.storage_class.clone(),
         details: Some(Arc::new(details)),
     }
 }

@@ -90,7 +90,9 @@ impl Namespace {
             Ok(meta) => Ok(Presence::File(meta)),
             Err(error) if error.kind() == S3ErrorKind::Absent => Ok(Presence::Absent),
             // It may be listed and not be read: the listing is all there is to know.
-            Err(error) if error.kind() == S3ErrorKind::Denied => Ok(Presence::File(listed)),
+            Err(error) if matches!(error.kind(), S3ErrorKind::Denied | S3ErrorKind::KeyRefused) => {
+                Ok(Presence::File(listed))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -194,7 +196,12 @@ impl Namespace {
         let Some(key) = directory.prefix.marker() else { return Ok(Marker::Missing { asked }) };
         match self.ask_object(directory, &key).await {
             Ok(meta) => Ok(Marker::Present { meta, asked }),
-            Err(error) if matches!(error.kind(), S3ErrorKind::Absent | S3ErrorKind::Denied) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    S3ErrorKind::Absent | S3ErrorKind::Denied | S3ErrorKind::KeyRefused
+                ) =>
+            {
                 Ok(Marker::Missing { asked })
             }
             Err(error) => Err(error.into()),

@@ -27,6 +27,8 @@ struct Heard {
     keys: VecDeque<(ObjectKey, Instant)>,
     /// When one of them was last asked to witness, and could.
     witnessed: Option<Instant>,
+    /// The account they belong to, once somebody wanted to know.
+    owner: Option<String>,
 }
 
 impl Witnesses {
@@ -38,6 +40,24 @@ impl Witnesses {
             heard.keys.pop_front();
         }
         heard.keys.push_back((key.clone(), Instant::now()));
+    }
+
+    /// The account that what can be read here belongs to, as its canonical id. Asks S3 once.
+    pub(super) async fn owner(&self, gateway: &Gateway) -> Option<String> {
+        let keys = {
+            let heard = self.0.lock();
+            if heard.owner.is_some() {
+                return heard.owner.clone();
+            }
+            heard.keys.clone()
+        };
+        for (key, _) in &keys {
+            if let Ok(Some(owner)) = gateway.owner_of(key).await {
+                self.0.lock().owner = Some(owner.clone());
+                return Some(owner);
+            }
+        }
+        None
     }
 
     /// A key was deleted by ourselves, and says nothing any more.

@@ -17,6 +17,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use aws_smithy_types::error::display::DisplayErrorContext;
 
+use super::explain::is_about_a_key;
 use crate::error::{Error, Kind};
 
 /// Why a request failed: one variant for each thing a caller might do about it.
@@ -50,6 +51,9 @@ pub enum S3ErrorKind {
     InvalidRange,
     /// The object is archived and must be restored first.
     Archived,
+    /// The key that encrypts the object is not ours to use: KMS denies it, or a customer's key is missing or is not
+    /// the one.
+    KeyRefused,
     /// The server does not know this request or one of its headers.
     Unsupported,
     /// The bucket lives in another region than the request was sent to, and S3 did not say where.
@@ -69,6 +73,7 @@ struct Failure {
     status: Option<u16>,
     code: Option<String>,
     message: Option<String>,
+    hint: Option<String>,
     request_id: Option<String>,
     extended_request_id: Option<String>,
 }
@@ -100,6 +105,21 @@ impl S3Error {
         self.0.code.as_deref()
     }
 
+    /// What S3 says in words, if anything.
+    pub(super) fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &RequestName {
+        &self.0.request
+    }
+
+    /// Returns this error with advice for people.
+    pub(super) fn hinted(self, hint: String) -> Self {
+        Self(Arc::new(Failure { hint: Some(hint), ..Failure::clone(&self.0) }))
+    }
+
     /// Returns an error that no answer of S3 stands behind.
     pub fn local(kind: S3ErrorKind, request: RequestName, message: impl Into<String>) -> Self {
         Self(Arc::new(Failure {
@@ -108,6 +128,7 @@ impl S3Error {
             status: None,
             code: None,
             message: Some(message.into()),
+            hint: None,
             request_id: None,
             extended_request_id: None,
         }))
@@ -125,6 +146,7 @@ impl S3Error {
             status: None,
             code,
             message,
+            hint: None,
             request_id: None,
             extended_request_id: None,
         }))
@@ -139,7 +161,11 @@ impl S3Error {
         let code = error.code().map(str::to_owned);
         let (kind, message) = match error {
             SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
-                (of_answer(status, code.as_deref()), error.message().map(str::to_owned))
+                let kind = match is_about_a_key(code.as_deref(), error.message()) {
+                    true => S3ErrorKind::KeyRefused,
+                    false => of_answer(status, code.as_deref()),
+                };
+                (kind, error.message().map(str::to_owned))
             }
             _ => (of_no_answer(error), Some(DisplayErrorContext(error).to_string())),
         };
@@ -154,6 +180,7 @@ impl S3Error {
             status,
             code,
             message,
+            hint: None,
             request_id: error.request_id().map(str::to_owned),
             extended_request_id: error.extended_request_id().map(str::to_owned),
         }))
@@ -187,7 +214,7 @@ fn of_code(code: &str) -> Option<S3ErrorKind> {
         "NoSuchBucket" => S3ErrorKind::NoBucket,
         "NoSuchUpload" => S3ErrorKind::NoUpload,
         "AccessControlListNotSupported" => S3ErrorKind::AclRefused,
-        "InvalidObjectState" => S3ErrorKind::Archived,
+        "InvalidObjectState" | "ObjectNotInActiveTierError" => S3ErrorKind::Archived,
         "PreconditionFailed" => S3ErrorKind::ConditionFailed,
         "ConditionalRequestConflict" | "OperationAborted" => S3ErrorKind::Conflict,
         "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => S3ErrorKind::Throttled,
@@ -239,7 +266,8 @@ impl From<S3Error> for Error {
             S3ErrorKind::Denied
             | S3ErrorKind::AclRefused
             | S3ErrorKind::Credentials
-            | S3ErrorKind::Archived => Kind::Denied,
+            | S3ErrorKind::Archived
+            | S3ErrorKind::KeyRefused => Kind::Denied,
             S3ErrorKind::ConditionFailed => Kind::Changed,
             S3ErrorKind::TooLarge => Kind::TooLarge,
             S3ErrorKind::KeyTooLong => Kind::NameTooLong,
@@ -291,6 +319,9 @@ impl fmt::Display for S3Error {
         }
         if let Some(id) = &failure.extended_request_id {
             write!(f, " id-2={id}")?;
+        }
+        if let Some(hint) = &failure.hint {
+            write!(f, "; hint: {hint}")?;
         }
         Ok(())
     }

@@ -9,9 +9,10 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use bytes::{Buf, Bytes};
 
 use super::Gateway;
+use super::customer_key::keyed;
 use super::error::{RequestName, S3Error, S3ErrorKind};
 use super::gaps::Gap;
-use super::object::{ByteRange, ETag, ObjectDetails, ObjectMeta, UserMetadata};
+use super::object::{ByteRange, ETag, ObjectDetails, ObjectMeta, UserMetadata, is_archive};
 use crate::name::ObjectKey;
 
 impl Gateway {
@@ -43,7 +44,7 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        call.send().await.map_err(|error| S3Error::sort(request, &error))
+        keyed!(call, self.rules).send().await.map_err(|error| self.failed(request, &error))
     }
 
     fn described(&self, key: &ObjectKey, output: HeadObjectOutput) -> Result<ObjectMeta, S3Error> {
@@ -101,7 +102,7 @@ impl Gateway {
             .set_if_match(version.map(|version| version.as_str().to_owned()))
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        match call.send().await {
+        match keyed!(call, self.rules).send().await {
             Ok(output) => {
                 let body = ObjectBody::new(request, output, range)?;
                 if body.skip_bytes > 0 {
@@ -109,7 +110,7 @@ impl Gateway {
                 }
                 Ok(body)
             }
-            Err(error) => Err(S3Error::sort(request, &error)),
+            Err(error) => Err(self.failed(request, &error)),
         }
     }
 }
@@ -194,13 +195,28 @@ fn begins_at(start: u64, content_range: Option<&str>) -> bool {
 }
 
 fn meta_of_head(output: HeadObjectOutput) -> Option<ObjectMeta> {
+    let archived = is_in_archive(&output);
+    let details = ObjectDetails {
+        version_id: output.version_id,
+        archived,
+        ..details(output.metadata, output.content_type)
+    };
     Some(ObjectMeta {
         etag: ETag::new(output.e_tag.as_deref()?),
         size: u64::try_from(output.content_length?).ok()?,
         last_modified: time_of(output.last_modified),
         storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
-        details: Some(details(output.metadata, output.content_type)),
+        details: Some(Arc::new(details)),
     })
+}
+
+/// Whether the bytes have to be restored before they can be had. Those of INTELLIGENT_TIERING move into an archive and
+/// back while their class stays the same, so S3 has another header for it.
+fn is_in_archive(output: &HeadObjectOutput) -> bool {
+    let class = output.storage_class.as_ref().is_some_and(|class| is_archive(class.as_str()));
+    let restored =
+        output.restore.as_deref().is_some_and(|restore| restore.contains("ongoing-request=\"false\""));
+    (class || output.archive_status.is_some()) && !restored
 }
 
 fn meta_of_get(output: GetObjectOutput) -> Option<ObjectMeta> {
@@ -208,23 +224,25 @@ fn meta_of_get(output: GetObjectOutput) -> Option<ObjectMeta> {
         Some(range) => range.rsplit_once('/')?.1.parse().ok()?,
         None => u64::try_from(output.content_length?).ok()?,
     };
+    let details =
+        ObjectDetails { version_id: output.version_id, ..details(output.metadata, output.content_type) };
     Some(ObjectMeta {
         etag: ETag::new(output.e_tag.as_deref()?),
         size,
         last_modified: time_of(output.last_modified),
         storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
-        details: Some(details(output.metadata, output.content_type)),
+        details: Some(Arc::new(details)),
     })
 }
 
 fn details(
     metadata: Option<std::collections::HashMap<String, String>>,
     content_type: Option<String>,
-) -> Arc<ObjectDetails> {
+) -> ObjectDetails {
     // Header names come back in whatever case the server likes; S3 itself keeps them in lower case.
     let user: UserMetadata =
         metadata.into_iter().flatten().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-    Arc::new(ObjectDetails { user, content_type })
+    ObjectDetails { user, content_type, ..ObjectDetails::default() }
 }
 
 pub(super) fn time_of(time: Option<DateTime>) -> SystemTime {

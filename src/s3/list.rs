@@ -130,7 +130,7 @@ impl Gateway {
             .set_encoding_type(encoding)
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request, &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request, &error))?;
         let goes_on = output.is_truncated == Some(true);
         let mut page = page(output);
         if goes_on && page.next.is_none() {
@@ -160,7 +160,7 @@ impl Gateway {
             .set_encoding_type(encoding)
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request, &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request, &error))?;
         let goes_on = output.is_truncated == Some(true);
         let mut page = page(
             ListObjectsV2Output::builder()

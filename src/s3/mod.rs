@@ -13,21 +13,26 @@
 //! | --- | --- | --- |
 //! | HeadBucket | finding a bucket's region, at mount | none: its refusal names the region too |
 //! | HeadObject, GetObject | attributes, bytes | `s3:GetObject` |
-//! | ListObjectsV2 (ListObjects where a server knows no other) | directories | `s3:ListBucket` on the bucket |
+//! | ListObjectsV2 (ListObjects where a server knows no other) | directories; an object's owner, after a refusal | `s3:ListBucket` on the bucket |
+//! | GetObjectAcl | the extended attribute `user.s3.acl`, when asked for | `s3:GetObjectAcl` |
 //! | PutObject, CreateMultipartUpload, UploadPart, CompleteMultipartUpload | new content | `s3:PutObject`, with an ACL also `s3:PutObjectAcl` |
 //! | CopyObject, UploadPartCopy | renames, attributes, unchanged parts of edited files | the same, and `s3:GetObject` on the source |
 //! | AbortMultipartUpload | giving an upload up | `s3:AbortMultipartUpload`; its refusal is lived with |
 //! | DeleteObject, DeleteObjects | removal, renames | `s3:DeleteObject` |
 
+pub mod describe;
 pub mod error;
 pub mod get;
 pub mod list;
 pub mod object;
 pub mod put;
 
+mod acl;
 mod client;
 mod concessions;
 mod conditions;
+mod customer_key;
+mod explain;
 mod gaps;
 mod healing;
 mod integrity;
@@ -37,26 +42,33 @@ mod region;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ObjectCannedAcl, RequestPayer, ServerSideEncryption, StorageClass};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::client::{Endpoint, Variant, connections};
+pub use self::customer_key::CustomerKey;
+pub use self::describe::ObjectAcl;
 pub use self::error::{S3Error, S3ErrorKind};
 pub use self::gaps::{Gap, Server};
 pub use self::get::ObjectBody;
 pub use self::healing::CredentialsOwner;
 pub use self::list::{Depth, Page, PageToken};
 pub use self::multipart::{Part, Upload};
-pub use self::object::{ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, UserMetadata};
+pub use self::object::{
+    ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, UserMetadata, is_archive,
+};
 pub use self::put::Body;
 
+use self::acl::AclStanding;
 use self::client::Clients;
 use self::conditions::Conditions;
 use self::error::RequestName;
 use self::gaps::Gaps;
 use self::integrity::Integrity;
 use self::region::{REGION_HEADER, Residence};
-use crate::name::BucketName;
+use crate::name::{BucketName, ObjectKey};
 
 /// One bucket, and how we may act in it.
 #[derive(Debug, Clone)]
@@ -79,6 +91,7 @@ pub struct WriteRules {
     storage_class: Option<StorageClass>,
     encryption: Option<ServerSideEncryption>,
     kms_key_id: Option<String>,
+    customer_key: Option<CustomerKey>,
     requester_pays: bool,
 }
 
@@ -108,6 +121,12 @@ impl WriteRules {
         self
     }
 
+    /// Encrypts with a key that S3 does not keep, and shows it what is encrypted with it.
+    pub fn customer_key(mut self, key: Option<CustomerKey>) -> Self {
+        self.customer_key = key;
+        self
+    }
+
     /// Agrees to pay for requests in a bucket that demands it.
     pub fn requester_pays(mut self, agreed: bool) -> Self {
         self.requester_pays = agreed;
@@ -128,6 +147,7 @@ pub struct Gateway {
     gaps: Gaps,
     conditions: Conditions,
     integrity: Integrity,
+    acl: AclStanding,
     permits: Semaphore,
 }
 
@@ -156,6 +176,7 @@ impl Gateway {
             gaps,
             conditions: Conditions::new(endpoint.server),
             integrity: Integrity::default(),
+            acl: AclStanding::default(),
             permits: Semaphore::new(REQUESTS_MAX),
         }))
     }
@@ -189,8 +210,34 @@ impl Gateway {
         self.gaps.found()
     }
 
+    /// The storage class of new content under a key: what the settings say, or else the class of what was
+    /// there before. Nobody wants what they have just written to be in an archive because its predecessor was.
+    pub fn class_of_content(&self, before: Option<&ObjectMeta>) -> Option<String> {
+        let class = self.rules.storage_class.as_ref().map(|class| class.as_str().to_owned());
+        class.or_else(|| before?.storage_class.clone().filter(|class| !is_archive(class)))
+    }
+
+    /// What to do about an object of this bucket that lies in an archive.
+    pub fn archive_hint(&self, key: &ObjectKey) -> String {
+        explain::archived(self.bucket.as_str(), Some(key.as_str()))
+    }
+
     fn request(&self, operation: &'static str, key: Option<&str>) -> RequestName {
         RequestName { operation, bucket: self.bucket.to_string(), key: key.map(str::to_owned) }
+    }
+
+    /// Sorts a failed request, and says what can be known about it here.
+    fn failed<E>(&self, request: RequestName, error: &SdkError<E, HttpResponse>) -> S3Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let error = S3Error::sort(request, error);
+        let error = match explain::hint(&error, &self.rules) {
+            Some(hint) => error.hinted(hint),
+            None => error,
+        };
+        self.acl.note(&error);
+        error
     }
 
     async fn permit(&self) -> SemaphorePermit<'_> {

@@ -6,6 +6,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::concessions::Concession;
 use super::conditions::Writing;
+use super::customer_key::{keyed, source_keyed};
 use super::error::{S3Error, S3ErrorKind};
 use super::gaps::Gap;
 use super::integrity::Form;
@@ -65,13 +66,13 @@ impl Gateway {
         let request = self.request("CreateMultipartUpload", Some(key.as_str()));
         let call =
             self.clients.quick.create_multipart_upload().bucket(self.bucket.as_str()).key(key.as_str());
-        let owned = owned!(call, &self.rules);
+        let owned = owned!(call, &self.rules, new.storage_class.as_deref());
         let call = if concession.sends_acl { owned } else { owned.set_acl(None) }
             .set_content_type(new.content_type.clone())
             .set_metadata(Some(metadata(&new.user)))
             .set_checksum_algorithm(form.algorithm())
             .set_checksum_type(form.kind());
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
         let id = output.upload_id.ok_or_else(|| {
             S3Error::local(S3ErrorKind::Unexpected, request, "the answer lacks an upload id")
         })?;
@@ -118,10 +119,9 @@ impl Upload {
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer())
             .set_checksum_algorithm(self.form.algorithm())
-            .body(body.stream())
-            .customize();
-        let call = guarded!(call, self.form);
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+            .body(body.stream());
+        let call = guarded!(keyed!(call, gateway.rules).customize(), self.form);
+        let output = call.send().await.map_err(|error| gateway.failed(request.clone(), &error))?;
         let checksum = part_checksum(output.checksum_crc64_nvme, output.checksum_crc32);
         Ok(Part { number, etag: gateway.etag_of(request, output.e_tag)?, checksum })
     }
@@ -168,9 +168,10 @@ impl Upload {
             .copy_source_range(range.to_string())
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_expected_source_bucket_owner(source.rules.expected_bucket_owner.clone())
-            .set_request_payer(gateway.rules.request_payer());
+            .set_request_payer(gateway.rules.request_payer().or_else(|| source.rules.request_payer()));
+        let call = source_keyed!(keyed!(call, gateway.rules), source.rules);
         let output = call.send().await.map_err(|error| {
-            let error = S3Error::sort(request.clone(), &error);
+            let error = gateway.failed(request.clone(), &error);
             gateway.learn_part_copy(&error);
             error
         })?;
@@ -226,8 +227,8 @@ impl Upload {
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer());
         let condition = if concession.sends_condition { condition } else { &Precondition::Whatever };
-        let answer = conditional!(call, condition).send().await;
-        let output = answer.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let answer = conditional!(keyed!(call, gateway.rules), condition).send().await;
+        let output = answer.map_err(|error| gateway.failed(request.clone(), &error))?;
         gateway.etag_of(request, output.e_tag)
     }
 
@@ -248,7 +249,7 @@ impl Upload {
             .upload_id(&self.id)
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer());
-        call.send().await.map(drop).map_err(|error| S3Error::sort(request, &error))
+        call.send().await.map(drop).map_err(|error| gateway.failed(request, &error))
     }
 }
 

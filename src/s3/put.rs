@@ -15,21 +15,24 @@ use tokio::task::JoinSet;
 
 use super::concessions::{Concession, Wish};
 use super::conditions::Writing;
+use super::customer_key::source_keyed;
 use super::error::{S3Error, S3ErrorKind};
 use super::gaps::Gap;
-use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, UserMetadata, limits};
+use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, STANDARD, UserMetadata, limits};
 use super::{Gateway, WriteRules};
 use crate::name::ObjectKey;
 
-/// Stamps what the bucket owner requires on a request that makes an object.
+/// Stamps what the bucket owner requires on a request that makes an object; `$class` is what its writer wants.
 macro_rules! owned {
-    ($call:expr, $rules:expr) => {{
+    ($call:expr, $rules:expr, $class:expr) => {{
         let rules: &WriteRules = $rules;
-        $call
+        let class: Option<&str> = $class;
+        let class = class.map(aws_sdk_s3::types::StorageClass::from).or_else(|| rules.storage_class.clone());
+        $crate::s3::customer_key::keyed!($call, rules)
+            .set_storage_class(class)
             .set_acl(rules.acl.clone())
             .set_expected_bucket_owner(rules.expected_bucket_owner.clone())
             .set_request_payer(rules.request_payer())
-            .set_storage_class(rules.storage_class.clone())
             .set_server_side_encryption(rules.encryption.clone())
             .set_ssekms_key_id(rules.kms_key_id.clone())
     }};
@@ -156,20 +159,22 @@ impl Gateway {
         let form = concession.form;
         let request = self.request("PutObject", Some(key.as_str()));
         let call = self.clients.bulk.put_object().bucket(self.bucket.as_str()).key(key.as_str());
-        let call = conceded!(conditional!(owned!(call, &self.rules), condition), concession)
+        let call = owned!(call, &self.rules, new.storage_class.as_deref());
+        let call = conceded!(conditional!(call, condition), concession)
             .set_content_type(new.content_type.clone())
             .set_metadata(Some(metadata(&new.user)))
             .set_checksum_algorithm(form.algorithm())
             .body(body.stream())
             .customize();
         let call = guarded!(call, form);
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
         self.etag_of(request, output.e_tag)
     }
 
     /// Copies one version of an object inside S3, in parts where it is too large for one request.
     ///
-    /// `new` replaces the description, `None` keeps the source's. `source` may be another bucket.
+    /// `new` replaces the description, `None` keeps the source's, its storage class included. `source` may be another
+    /// bucket.
     ///
     /// # Errors
     /// [`S3ErrorKind::ConditionFailed`] when the source is another version by now, or when
@@ -203,10 +208,18 @@ impl Gateway {
         let request = self.request("CopyObject", Some(key.as_str()));
         let _permit = self.permit().await;
         let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
-        let call = conceded!(conditional!(owned!(call, &self.rules), condition), concession)
+        // A copy keeps nothing of its source's class by itself.
+        let class = match new {
+            Some(new) => new.storage_class.clone(),
+            None => Some(self.class_of_copy(copied.source, copied.meta)),
+        };
+        let call = owned!(call, &self.rules, class.as_deref());
+        let call = conceded!(conditional!(call, condition), concession)
             .copy_source(copied.source.copy_source(copied.key))
             .copy_source_if_match(copied.meta.etag.as_str())
-            .set_expected_source_bucket_owner(copied.source.rules.expected_bucket_owner.clone());
+            .set_expected_source_bucket_owner(copied.source.rules.expected_bucket_owner.clone())
+            .set_request_payer(self.rules.request_payer().or_else(|| copied.source.rules.request_payer()));
+        let call = source_keyed!(call, copied.source.rules);
         let call = match new {
             None => call.metadata_directive(MetadataDirective::Copy),
             Some(new) => call
@@ -214,7 +227,7 @@ impl Gateway {
                 .set_content_type(new.content_type.clone())
                 .set_metadata(Some(metadata(&new.user))),
         };
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
         self.etag_of(request, output.copy_object_result.and_then(|result| result.e_tag))
     }
 
@@ -315,7 +328,19 @@ impl Gateway {
             Some(details) => Arc::clone(details),
             None => source.head(key).await?.details.unwrap_or_default(),
         };
-        Ok(NewObject { user: details.user.clone(), content_type: details.content_type.clone() })
+        Ok(NewObject {
+            user: details.user.clone(),
+            content_type: details.content_type.clone(),
+            storage_class: Some(self.class_of_copy(source, meta)),
+        })
+    }
+
+    /// The class of an object that moves: it stays as it is, unless the settings of another bucket want otherwise.
+    fn class_of_copy(&self, source: &Self, meta: &ObjectMeta) -> String {
+        let moves = source.bucket != self.bucket;
+        let wanted =
+            self.rules.storage_class.as_ref().filter(|_| moves).map(|class| class.as_str().to_owned());
+        wanted.or_else(|| meta.storage_class.clone()).unwrap_or_else(|| STANDARD.to_owned())
     }
 
     /// Deletes an object. One that is absent already is deleted too.
@@ -333,7 +358,7 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        call.send().await.map(drop).map_err(|error| S3Error::sort(request, &error))
+        call.send().await.map(drop).map_err(|error| self.failed(request, &error))
     }
 
     /// Deletes up to 1,000 objects in one request, and returns those that could not be.
@@ -400,7 +425,7 @@ impl Gateway {
             .delete(batch)
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request, &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request, &error))?;
         Ok(output
             .errors
             .into_iter()

@@ -368,9 +368,9 @@ async fn seen(target: &Target, commit_id: &str) -> Option<ObjectMeta> {
 }
 
 fn described(etag: ETag, size: u64, object: NewObject) -> ObjectMeta {
-    let NewObject { user, content_type } = object;
-    let details = Some(Arc::new(ObjectDetails { user, content_type }));
-    ObjectMeta { etag, size, last_modified: clock::now(), storage_class: None, details }
+    let NewObject { user, content_type, storage_class } = object;
+    let details = Some(Arc::new(ObjectDetails { user, content_type, ..ObjectDetails::default() }));
+    ObjectMeta { etag, size, last_modified: clock::now(), storage_class, details }
 }
 
 /// Whether a request that was answered so may have had its effect all the same.
@@ -381,7 +381,7 @@ fn may_hide_an_effect(kind: S3ErrorKind) -> bool {
         // The last attempt got no answer, or none that says anything.
         S3ErrorKind::Unavailable | S3ErrorKind::Throttled | S3ErrorKind::Unexpected => true,
         // An earlier attempt may have had its effect before the credentials went.
-        S3ErrorKind::Credentials | S3ErrorKind::Denied => true,
+        S3ErrorKind::Credentials | S3ErrorKind::Denied | S3ErrorKind::KeyRefused => true,
         S3ErrorKind::Absent
         | S3ErrorKind::NoBucket
         | S3ErrorKind::AclRefused

@@ -64,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) server: Server,
     /// Directories that are there whatever S3 says, in each bucket.
     pub(crate) directories: &'static [&'static str],
+    /// What written objects carry, made from what they carry by default.
+    pub(crate) rules: fn(WriteRules) -> WriteRules,
 }
 
 impl Default for Options {
@@ -78,6 +80,7 @@ impl Default for Options {
             read_only: false,
             server: Server::Aws,
             directories: &[],
+            rules: |rules| rules,
         }
     }
 }
@@ -263,9 +266,11 @@ impl Mount {
                 bucket: BucketName::parse(name).unwrap(),
                 region: None,
                 region_hint: None,
-                rules: WriteRules::default()
-                    .acl(Some("bucket-owner-full-control"))
-                    .expected_bucket_owner(Some(demo::ACCOUNT_B.to_string())),
+                rules: (options.rules)(
+                    WriteRules::default()
+                        .acl(Some("bucket-owner-full-control"))
+                        .expected_bucket_owner(Some(demo::ACCOUNT_B.to_string())),
+                ),
             };
             buckets.push(Bucket {
                 directory: FileName::parse(directory).unwrap(),
