@@ -188,6 +188,12 @@ async fn who_agrees_to_pay_does_so_in_every_request() {
     let mount =
         world.mount_with(Options { rules: |rules| rules.requester_pays(true), ..Options::default() }).await;
     exercise(&mount).await;
+    let everything = json!({"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+    world.directory.set_role_policies(ACCOUNT_A, ROLE, &[everything]);
+    for name in ["user.s3.owner", "user.s3.acl", "user.s3.checksum"] {
+        let ino = mount.stat("a/e/moved").await.unwrap().ino;
+        assert!(mount.filesystem().xattr(ino, name).await.is_ok(), "{name}");
+    }
     assert_eq!(failure(world.mount().await.list("a").await), Kind::Denied, "who does not is kept out");
 }
 

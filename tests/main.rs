@@ -23,3 +23,4 @@ mod rights;
 mod role_sessions;
 mod support;
 mod three_rights;
+mod xattrs;
