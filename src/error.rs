@@ -18,6 +18,8 @@ pub enum Kind {
     NotFound,
     /// There is something of that name already.
     Exists,
+    /// The file has no such extended attribute.
+    NoAttribute,
     /// A policy, in this account or the other, does not allow it.
     Denied,
     /// A component of the path is a file.
@@ -28,7 +30,7 @@ pub enum Kind {
     NotEmpty,
     /// Someone else replaced the object since we looked.
     Changed,
-    /// Local staging space ran out.
+    /// Local staging space ran out, or the room that S3 has for an object's metadata.
     NoSpace,
     /// The file would be larger than an S3 object can be.
     TooLarge,
@@ -64,12 +66,13 @@ struct Inner {
     kind: Kind,
     context: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    told: bool,
 }
 
 impl Error {
     /// Returns an error of `kind` that reads as `context`.
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, context: context.into(), source: None }))
+        Self(Arc::new(Inner { kind, context: context.into(), source: None, told: false }))
     }
 
     /// Returns an error of `kind` that reads as `context` and was caused by `source`.
@@ -78,12 +81,32 @@ impl Error {
         context: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, context: context.into(), source: Some(source.into()) }))
+        Self(Arc::new(Inner { kind, context: context.into(), source: Some(source.into()), told: false }))
     }
 
     /// Returns this error with `context` in front of it, as the caller one level up sees it.
     pub fn context(self, context: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind: self.kind(), context: context.into(), source: Some(Box::new(self)) }))
+        let (kind, told) = (self.kind(), self.is_told());
+        Self(Arc::new(Inner { kind, context: context.into(), source: Some(Box::new(self)), told }))
+    }
+
+    /// Returns this error as one that people have been told of already, once for many operations that will meet it.
+    pub fn told(self) -> Self {
+        let kind = self.kind();
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => Self(Arc::new(Inner { told: true, ..inner })),
+            Err(shared) => Self(Arc::new(Inner {
+                kind,
+                context: "as was said".to_owned(),
+                source: Some(Box::new(Self(shared))),
+                told: true,
+            })),
+        }
+    }
+
+    /// Whether people have been told of it already.
+    pub fn is_told(&self) -> bool {
+        self.0.told
     }
 
     /// What the caller may do about it.

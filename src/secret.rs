@@ -111,6 +111,12 @@ impl SecretBuffer {
     }
 }
 
+impl From<Vec<u8>> for SecretBuffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
 impl fmt::Debug for SecretBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretBuffer(..)")

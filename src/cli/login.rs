@@ -132,7 +132,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::control::{BucketStatus, IdentityStatus, Place};
+    use crate::control::{BucketStatus, IdentityStatus, ListingStatus, Place};
 
     #[test]
     fn a_code_is_six_to_eight_digits_on_a_line() {
@@ -172,6 +172,8 @@ mod tests {
             region: String::new(),
             read_only: false,
             identity,
+            listing: ListingStatus::default(),
+            missing: Vec::new(),
         };
         let status = |devices: &[Option<&str>]| Status {
             mount_point: "/mnt".to_owned(),

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Stop, args, complain, desk};
 use crate::clock;
 use crate::config::{Surroundings, Written};
-use crate::control::{self, BucketStatus, IdentityStatus, Status};
+use crate::control::{self, BucketStatus, IdentityStatus, ListingStatus, Status};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -94,6 +94,9 @@ fn text(status: &Status, now: SystemTime) -> String {
             _ => format!(", session {}", bucket.identity + 1),
         };
         line(&mut text, 1, &format!("{:width$}  {}, {rights}{session}", source(bucket), bucket.region));
+        for words in limits(bucket, mount_point) {
+            line(&mut text, 2, &words);
+        }
     }
     for (at, identity) in status.identities.iter().enumerate() {
         line(&mut text, 1, &format!("session {}: {}", at + 1, who(identity)));
@@ -118,6 +121,32 @@ fn source(bucket: &BucketStatus) -> String {
         true => bucket.clone(),
         false => format!("{directory} = {bucket}{slash}{prefix}"),
     }
+}
+
+/// What does not work in a bucket, and what would make it work.
+fn limits(bucket: &BucketStatus, mount_point: &str) -> Vec<String> {
+    let listing = match &bucket.listing {
+        ListingStatus::Unknown | ListingStatus::Open => None,
+        ListingStatus::Blind => Some("cannot be listed: known names work, `ls` does not".to_owned()),
+        ListingStatus::Prefix(prefixes) => {
+            let name = |prefix: &String| if prefix.is_empty() { "/".to_owned() } else { prefix.clone() };
+            Some(format!(
+                "can be listed in part: {}",
+                prefixes.iter().map(name).collect::<Vec<_>>().join(", ")
+            ))
+        }
+    };
+    let mut lines = Vec::from_iter(listing);
+    for missing in &bucket.missing {
+        lines.push(format!("missing: {} on {}: {}", missing.action, missing.resource, missing.consequence));
+        lines.push(format!("  {}", missing.place));
+    }
+    if !bucket.missing.is_empty() {
+        lines.push(format!(
+            "the statements to add: s3xmount status {mount_point} --json, or s3xmount doctor {mount_point}"
+        ));
+    }
+    lines
 }
 
 fn who(identity: &IdentityStatus) -> &str {
@@ -167,6 +196,8 @@ mod tests {
             region: "us-east-1".to_owned(),
             read_only,
             identity,
+            listing: ListingStatus::Open,
+            missing: Vec::new(),
         };
         Status {
             mount_point: "/mnt/b".to_owned(),
@@ -213,6 +244,34 @@ mod tests {
     waits for an MFA code of arn:mfa: s3xmount login /mnt/b
 ";
         assert_eq!(text(&status(), now), expected);
+    }
+
+    #[test]
+    fn what_a_bucket_lacks_is_said_with_the_place_where_it_is_missing() {
+        let mut status = status();
+        let bucket = &mut status.buckets[0];
+        assert!(limits(bucket, "/mnt/b").is_empty());
+        bucket.listing = ListingStatus::Prefix(vec![String::new(), "team/".to_owned()]);
+        assert_eq!(limits(bucket, "/mnt/b"), ["can be listed in part: /, team/"]);
+        bucket.listing = ListingStatus::Blind;
+        bucket.missing = vec![control::MissingRight {
+            action: "s3:ListBucket".to_owned(),
+            resource: "arn:aws:s3:::SampleBucketA".to_owned(),
+            consequence: "directories cannot be listed".to_owned(),
+            place: "look into the policy of the role".to_owned(),
+            statement: serde_json::json!({}),
+        }];
+        assert_eq!(
+            limits(bucket, "/mnt/b"),
+            [
+                "cannot be listed: known names work, `ls` does not",
+                "missing: s3:ListBucket on arn:aws:s3:::SampleBucketA: directories cannot be listed",
+                "  look into the policy of the role",
+                "the statements to add: s3xmount status /mnt/b --json, or s3xmount doctor /mnt/b",
+            ]
+        );
+        let json = json(&status);
+        assert!(json.contains("\"state\": \"blind\""), "{json}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::arn::RoleArn;
+use super::endpoint;
 use super::failure::Failure;
 use super::merge::Layers;
 use super::options::Key;
@@ -25,6 +26,10 @@ pub struct Identity {
     pub region: Option<String>,
     /// Where STS answers, if not at AWS.
     pub sts_endpoint_url: Option<String>,
+    /// STS is asked where it also answers over IPv6.
+    pub dualstack: bool,
+    /// STS is asked where its cryptography is validated.
+    pub fips: bool,
     /// The roles to assume, one with the session of the other; empty for the base identity itself,
     /// and for what the profile assumes by itself.
     pub roles: Vec<RoleArn>,
@@ -108,6 +113,8 @@ pub fn settle(layers: Layers<'_>, around: &Surroundings) -> Result<Identity, Fai
         // A bucket's own region is where the bucket is, which says nothing about STS.
         region: Layers { bucket: None, ..layers }.value(Key::Region, region)?,
         sts_endpoint_url: layers.value(Key::StsEndpointUrl, url)?,
+        dualstack: endpoint::dualstack(layers, around)?,
+        fips: endpoint::fips(layers, around)?,
         role_session_name: layers
             .value(Key::RoleSessionName, |text| session_name(text, around))?
             .unwrap_or_else(|| default_session_name(around)),

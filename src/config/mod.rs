@@ -12,6 +12,8 @@
 
 pub mod arn;
 pub mod bucket;
+mod customer_key;
+pub mod endpoint;
 pub mod failure;
 pub mod file;
 pub mod identity;
@@ -39,6 +41,7 @@ pub use self::surroundings::Surroundings;
 
 use self::merge::Layers;
 use crate::name::{BucketName, DirPrefix, FileName};
+use crate::secret::Secret;
 
 /// Everything a mount needs to know: validated, defaulted, typed.
 #[derive(Debug, Clone)]
@@ -54,6 +57,10 @@ pub struct Settings {
     pub endpoint_url: Option<String>,
     /// Bucket in the path of a request and not in the host name.
     pub force_path_style: bool,
+    /// The endpoints that also answer over IPv6.
+    pub dualstack: bool,
+    /// The endpoints with validated cryptography.
+    pub fips: bool,
 
     /// Nothing may be changed in any bucket.
     pub read_only: bool,
@@ -115,10 +122,16 @@ pub struct BucketSettings {
     pub sse: Option<Sse>,
     /// The key it encrypts with.
     pub sse_kms_key_id: Option<String>,
+    /// A key of the customer's own that it encrypts with, in base64.
+    pub sse_customer_key: Option<Secret>,
     /// We agree to pay for requests.
     pub requester_pays: bool,
+    /// Bytes take the nearest entrance to AWS's network.
+    pub accelerate: bool,
     /// Nothing may be changed in this bucket.
     pub read_only: bool,
+    /// Directories that are there whatever S3 says, as paths below the prefix.
+    pub directories: Vec<DirPrefix>,
 }
 
 /// The canned ACL sent with each object, or none.

@@ -10,6 +10,7 @@
 #[expect(missing_docs, reason = "each is described by its row in the table below")]
 pub enum Key {
     Bucket,
+    Directories,
     RoleArn,
     RoleSessionName,
     Duration,
@@ -28,11 +29,15 @@ pub enum Key {
     EndpointUrl,
     StsEndpointUrl,
     ForcePathStyle,
+    Dualstack,
+    Fips,
+    Accelerate,
     Acl,
     ExpectedBucketOwner,
     StorageClass,
     Sse,
     SseKmsKeyId,
+    SseCustomerKeyFile,
     RequesterPays,
     ReadOnly,
     AllowOther,
@@ -174,6 +179,8 @@ macro_rules! table {
 pub const OPTIONS: &[Spec] = table! {
     Bucket "bucket" Many "DIRECTORY=BUCKET[/PREFIX]" Mount Buckets ""
         "Shows BUCKET, or what lies below PREFIX in it, as DIRECTORY under the mount point. Repeatable. `--bucket BUCKET` gives the directory the bucket's name"
+    Directories "directories" Many "PATH" Bucket Buckets ""
+        "Directories that are there whatever S3 says, as paths below what is shown of the bucket, for buckets that may not be listed: there a directory without a marker object cannot be seen. Those that lead to one are there too. Repeatable"
     RoleArn "role-arn" Many "ARN" Bucket Credentials "the base identity itself is used"
         "The role to assume. Repeatable: each role is assumed with the session of the one before it"
     RoleSessionName "role-session-name" One "NAME" Bucket Credentials "s3xmount-{user}-{host}"
@@ -210,6 +217,12 @@ pub const OPTIONS: &[Spec] = table! {
         "Where STS answers"
     ForcePathStyle "force-path-style" Switch "" Mount Service ""
         "Puts the bucket's name into the path of a request and not into the host name"
+    Dualstack "dualstack" Switch "" Mount Service "as AWS_USE_DUALSTACK_ENDPOINT says"
+        "Uses the endpoints of S3 and STS that also answer over IPv6"
+    Fips "fips" Switch "" Mount Service "as AWS_USE_FIPS_ENDPOINT says"
+        "Uses the endpoints of S3 and STS whose cryptography is validated under FIPS 140"
+    Accelerate "accelerate" Switch "" Bucket Service ""
+        "Sends through the nearest entrance to AWS's own network (S3 Transfer Acceleration), for buckets that have it enabled"
     Acl "acl" One "ACL" Bucket Objects "bucket-owner-full-control"
         "The canned ACL sent with every object, or `none`"
     ExpectedBucketOwner "expected-bucket-owner" One "ACCOUNT" Bucket Objects ""
@@ -220,6 +233,8 @@ pub const OPTIONS: &[Spec] = table! {
         "Encryption by the server: AES256, aws:kms or aws:kms:dsse"
     SseKmsKeyId "sse-kms-key-id" One "ARN" Bucket Objects "that of the bucket"
         "The key for aws:kms and aws:kms:dsse; across accounts this must be a full ARN"
+    SseCustomerKeyFile "sse-customer-key-file" One "FILE" Bucket Objects ""
+        "A file with an encryption key of your own, 32 bytes as they are or in base64, which S3 uses and does not keep (SSE-C). Without that key nobody can read the objects again"
     RequesterPays "requester-pays" Switch "" Bucket Objects ""
         "Agrees to pay for requests, for buckets that demand it"
     ReadOnly "read-only" Switch "" Bucket Files ""

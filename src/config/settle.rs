@@ -16,8 +16,9 @@ use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
     Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, Origin, SHORTEST_COMMAND, Settings, Sse,
-    identity, mount_points, units,
+    customer_key, endpoint, identity, mount_points, units,
 };
+use crate::name::DirPrefix;
 
 /// Understands everything that was written about a mount.
 ///
@@ -40,6 +41,8 @@ pub fn settle(
         region: layers.value(Key::Region, region)?,
         endpoint_url: layers.value(Key::EndpointUrl, url)?,
         force_path_style: layers.switch(Key::ForcePathStyle)?,
+        dualstack: endpoint::dualstack(layers, around)?,
+        fips: endpoint::fips(layers, around)?,
         read_only: layers.switch(Key::ReadOnly)?,
         allow_other: layers.switch(Key::AllowOther)?,
         no_exec: layers.switch(Key::NoExec)?,
@@ -64,7 +67,8 @@ pub fn settle(
     };
     refuse_no_bucket(&settings, file, table)?;
     refuse_paths_inside_the_mount(&settings, layers)?;
-    refuse_access_points_in_path_style(&settings, layers)?;
+    endpoint::refuse_contradictions(&settings, layers)?;
+    refuse_keys_in_the_open(&settings, layers)?;
     Ok(settings)
 }
 
@@ -116,8 +120,18 @@ fn bucket(
             .at(place.clone())
             .hint("add --sse aws:kms (in the file: sse = \"aws:kms\"), or leave the key away"));
     }
+    let key_file = |text: &str| customer_key::read(&around.absolute(text));
+    let customer_key = layers.value(Key::SseCustomerKeyFile, key_file)?;
+    if let (Some(_), Some(_), Some(place)) =
+        (&customer_key, sse, layers.said_of_this_mount(Key::SseCustomerKeyFile))
+    {
+        return Err(Failure::new("two encryptions are named")
+            .at(place.clone())
+            .hint("leave --sse away: a key of your own is an encryption by itself"));
+    }
     // Everywhere else `region` is where the search for a bucket begins; only here it ends it.
     let own_region = table.map(|table| table.layer.one(Key::Region)).transpose()?.flatten();
+    let accelerate = endpoint::accelerate(&spec.name, layers)?;
     Ok(BucketSettings {
         directory: spec.directory,
         name: spec.name,
@@ -127,10 +141,17 @@ fn bucket(
         acl: layers.value(Key::Acl, acl)?.unwrap_or(Acl::BucketOwnerFullControl),
         expected_bucket_owner: layers.value(Key::ExpectedBucketOwner, account)?,
         storage_class: layers.value(Key::StorageClass, storage_class)?,
-        sse,
+        sse: sse.filter(|_| customer_key.is_none()),
+        sse_customer_key: customer_key,
         sse_kms_key_id: key.filter(|_| uses_key),
         requester_pays: layers.switch(Key::RequesterPays)?,
+        accelerate,
         read_only: layers.switch(Key::ReadOnly)?,
+        directories: layers
+            .all(Key::Directories)
+            .iter()
+            .map(|written| written.parse(directory))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -207,20 +228,40 @@ fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Res
         .hint(format!("name another place with {}", key.spec().flag())))
 }
 
-fn refuse_access_points_in_path_style(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
-    let Some(bucket) = settings.buckets.iter().find(|bucket| bucket.name.as_str().starts_with("arn:")) else {
-        return Ok(());
-    };
-    if !settings.force_path_style {
+/// A customer's key travels with every request. AWS refuses it without TLS; other servers may not mind.
+fn refuse_keys_in_the_open(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
+    let Some(url) = settings.endpoint_url.as_deref() else { return Ok(()) };
+    let Some(host) = url.strip_prefix("http://").filter(|host| !is_loopback(host)) else { return Ok(()) };
+    if settings.buckets.iter().all(|bucket| bucket.sse_customer_key.is_none()) {
         return Ok(());
     }
-    let message = format!("the access point {} cannot be reached in path style", bucket.name);
-    let place = layers.one(Key::ForcePathStyle)?.map(|written| written.place.clone());
-    Err(Failure { place, ..Failure::new(message) }.hint("leave force-path-style away"))
+    let message = format!("an encryption key of your own cannot travel to {host} in the open");
+    let place = layers.one(Key::EndpointUrl)?.map(|written| written.place.clone());
+    Err(Failure { place, ..Failure::new(message) }.hint("use https://, or leave sse-customer-key-file away"))
+}
+
+fn is_loopback(host_and_port: &str) -> bool {
+    let authority = host_and_port.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn not_empty(text: &str) -> Result<String, Failure> {
     if text.trim().is_empty() { Err(Failure::new("the value is empty")) } else { Ok(text.to_owned()) }
+}
+
+fn directory(text: &str) -> Result<DirPrefix, Failure> {
+    let hint = "write its path below what is shown of the bucket, like reports/2024";
+    match DirPrefix::parse(text) {
+        Ok(path) if path != DirPrefix::root() => Ok(path),
+        Ok(_) => Err(Failure::new("that is the bucket itself, which is there anyway").hint(hint)),
+        Err(error) => {
+            Err(Failure::new(format!("'{text}' is not the path of a directory: {error}")).hint(hint))
+        }
+    }
 }
 
 fn account(text: &str) -> Result<String, Failure> {
@@ -345,6 +386,16 @@ const LOG_NAME: &str = "log";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_this_machine_is_as_good_as_tls() {
+        for host in ["localhost", "localhost:9000", "127.0.0.1:1/x", "[::1]:9000", "127.9.9.9"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example.com", "10.0.0.1:9000", "[fe80::1]", "s3.example.com", ""] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
 
     #[test]
     fn different_mount_points_have_different_folders() {

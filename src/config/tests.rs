@@ -199,10 +199,13 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  storage-class=cheap", "not a storage class", "--storage-class", "STANDARD_IA"),
         ("bucket=aaa  sse=aes", "not an encryption", "--sse", "AES256"),
         ("bucket=aaa  sse-kms-key-id=k", "does not use one", "--sse-kms-key-id", "aws:kms"),
+        ("bucket=aaa  sse-customer-key-file=/nothing/here", "cannot be read", "--sse-customer-key-file", ""),
         ("bucket=aaa  sse=AES256  sse-kms-key-id=k", "does not use one", "--sse-kms-key-id", "aws:kms"),
         ("bucket=aaa  region=EU West", "not a region", "--region", "eu-west-1"),
         ("bucket=aaa  endpoint-url=localhost:9000", "not a URL", "--endpoint-url", "https://"),
         ("bucket=aaa  endpoint-url=https://a:b@host", "user or password", "--endpoint-url", "AWS tools"),
+        ("bucket=aaa  directories=a/../b", "not the path of a directory", "--directories", "reports/2024"),
+        ("bucket=aaa  directories=/", "there anyway", "--directories", "reports/2024"),
         ("bucket=aaa  uid=alice", "number of a user", "--uid", "id NAME"),
         ("bucket=aaa  file-mode=rw", "not a file mode", "--file-mode", "0644"),
         ("bucket=aaa  memory=1MiB", "too little memory", "--memory", "64MiB"),
@@ -212,11 +215,31 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  log-file=/mnt/accountb/log", "cannot lie within", "--log-file", "another place"),
         ("bucket=aaa  region=a  region=b", "given twice", "--region", "leave one"),
         (
-            "bucket=x=arn:aws:s3:eu-west-1:111122223333:accesspoint/x  force-path-style=true",
+            "bucket=x=arn:aws:s3:eu-west-1:111122223333:accesspoint/xxx  force-path-style=true",
             "path style",
             "--force-path-style",
             "leave",
         ),
+        ("bucket=aaa  dualstack=true  endpoint-url=http://x", "names another", "--dualstack", "leave one"),
+        ("bucket=aaa  fips=true  endpoint-url=http://x", "names another", "--fips", "leave one"),
+        ("bucket=SampleBucketA  accelerate=true", "has capitals", "--accelerate", "leave"),
+        ("bucket=a.b.c  accelerate=true", "has capitals, dots", "--accelerate", "leave"),
+        ("bucket=aaa  accelerate=true  force-path-style=true", "path style", "--accelerate", "leave one"),
+        ("bucket=aaa  accelerate=true  fips=true", "with FIPS", "--accelerate", "leave one"),
+        (
+            "bucket=aaa  accelerate=true  endpoint-url=http://x",
+            "other endpoints",
+            "--accelerate",
+            "leave one",
+        ),
+        (
+            "bucket=arn:aws:s3:eu-west-1:111122223333:accesspoint/xxx  accelerate=true",
+            "access points",
+            "--accelerate",
+            "leave",
+        ),
+        ("bucket=arn:aws:s3::111122223333:accesspoint/x.mrap", "SigV4A", "--bucket", "write it like"),
+        ("bucket=arn:aws:s3:::aaa", "name alone: aaa", "--bucket", "write it like"),
     ];
     for (written, message, place, hint) in table {
         let failure = flags(&written.replace("ROLE", ROLE)).refused();
@@ -242,6 +265,16 @@ fn a_mistake_in_a_variable_or_the_file_is_placed_there() {
 }
 
 #[test]
+fn directories_are_declared_for_each_bucket() {
+    const FILE: &str = "[[mount]]\npath = '/mnt/accountb'\nbuckets = ['aaa']\ndirectories = 'in'\n\
+        [[mount.bucket]]\nname = 'bbb'\nprefix = 'p'\ndirectories = ['reports/2024/', '/x']\n";
+    let settings = flags("").file(FILE).load().unwrap();
+    let declared =
+        |at: usize| settings.buckets[at].directories.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!((declared(0), declared(1)), (vec!["in/".into()], vec!["reports/2024/".into(), "x/".into()]));
+}
+
+#[test]
 fn a_short_session_is_for_other_servers() {
     let written =
         format!("bucket=aaa  role-arn={ROLE}  duration=20s  sts-endpoint-url=http://127.0.0.1:9000/");
@@ -257,6 +290,29 @@ fn a_default_for_all_mounts_is_no_contradiction_for_one() {
         [[mount]]\npath = '/mnt/accountb'\nbuckets = ['SampleBucketA']\n";
     let settings = flags("").file(FILE).load().unwrap();
     assert_eq!(settings.buckets[0].sse_kms_key_id, None);
+}
+
+#[test]
+fn a_default_of_acceleration_is_for_the_buckets_that_can_have_it() {
+    const FILE: &str = "accelerate = true\n\
+        [[mount]]\npath = '/mnt/accountb'\nbuckets = ['SampleBucketA', 'photos']\n";
+    let settings = flags("").file(FILE).load().unwrap();
+    let accelerated: Vec<bool> = settings.buckets.iter().map(|bucket| bucket.accelerate).collect();
+    assert_eq!(accelerated, [false, true]);
+}
+
+#[test]
+fn the_wishes_of_the_aws_tools_are_about_aws() {
+    let variables = |written: &str| {
+        let said = flags(written).variable("AWS_USE_FIPS_ENDPOINT", "true");
+        let settings = said.variable("AWS_USE_DUALSTACK_ENDPOINT", "TRUE").load().unwrap();
+        let identity = &settings.buckets[0].identity;
+        assert_eq!((identity.fips, identity.dualstack), (settings.fips, settings.dualstack));
+        (settings.fips, settings.dualstack)
+    };
+    assert_eq!(variables("bucket=aaa"), (true, true));
+    assert_eq!(variables("bucket=aaa  fips=false"), (false, true), "ours come first");
+    assert_eq!(variables("bucket=aaa  endpoint-url=http://x"), (false, false));
 }
 
 #[test]
@@ -288,7 +344,7 @@ fn a_file_that_is_named_must_exist() {
 fn no_setting_is_forgotten() {
     // Each key is asked for somewhere: what `settle` never reads cannot be refused for nonsense.
     let nonsense = "\u{1}";
-    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile];
+    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile, Key::Directories];
     for spec in options::OPTIONS.iter().filter(|spec| !unchecked.contains(&spec.key)) {
         let mut written = flags(&format!("bucket=aaa  role-arn={ROLE}  sse=aws:kms"));
         written.flags.retain(|(name, _)| *name != spec.name);

@@ -141,6 +141,42 @@ pub struct BucketStatus {
     pub read_only: bool,
     /// Which of [`Status::identities`] acts in it, counted from 0.
     pub identity: usize,
+    /// What of it can be listed, as far as its answers have told.
+    #[serde(default)]
+    pub listing: ListingStatus,
+    /// The rights that were missing when they were last needed.
+    #[serde(default)]
+    pub missing: Vec<MissingRight>,
+}
+
+/// What of a bucket can be listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state", content = "prefixes")]
+pub enum ListingStatus {
+    /// Nobody knows yet.
+    #[default]
+    Unknown,
+    /// All of it.
+    Open,
+    /// What lies below some prefixes.
+    Prefix(Vec<String>),
+    /// Nothing.
+    Blind,
+}
+
+/// A right that a mount lacks and is of use without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingRight {
+    /// The action, as policies name it.
+    pub action: String,
+    /// What the action is about: an ARN.
+    pub resource: String,
+    /// What does not work without.
+    pub consequence: String,
+    /// Where it is missing, as far as that can be told.
+    pub place: String,
+    /// The statement that allows it, as it stands in the policy of the role. In the bucket's it also names a principal.
+    pub statement: serde_json::Value,
 }
 
 /// Somebody the mount acts as.

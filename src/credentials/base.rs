@@ -49,6 +49,16 @@ pub enum BaseSource {
     Given(SharedCredentialsProvider),
 }
 
+/// Which of the endpoints that AWS has for STS in a region. What is not wished here is left to the settings
+/// of the AWS tools.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StsVariant {
+    /// The one that also answers over IPv6.
+    pub dualstack: bool,
+    /// The one whose cryptography is validated under FIPS 140.
+    pub fips: bool,
+}
+
 /// A given provider stays unprinted: it may be a pair of keys.
 impl fmt::Debug for BaseSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,6 +74,7 @@ pub(super) struct Base {
     pub(super) source: BaseSource,
     pub(super) region: Option<String>,
     pub(super) sts_endpoint_url: Option<String>,
+    pub(super) sts_variant: StsVariant,
     pub(super) http_client: Option<SharedHttpClient>,
     /// What the sessions of a profile's roles are called if it does not say.
     pub(super) session_name: String,
@@ -96,6 +107,7 @@ impl Base {
             source: options.base.clone(),
             region: options.region.clone(),
             sts_endpoint_url: options.sts_endpoint_url.clone(),
+            sts_variant: options.sts_variant,
             http_client: options.http_client.clone(),
             session_name: options.session_name.clone(),
             region_otherwise: region_of_partition(first_role),
@@ -248,8 +260,15 @@ impl Base {
             .retry_config(RetryConfig::disabled())
             .interceptor(Timekeeper(self.time.clone()))
             .timeout_config(timeouts);
+        if self.sts_variant.dualstack {
+            sts = sts.use_dual_stack(true);
+        }
+        if self.sts_variant.fips {
+            sts = sts.use_fips(true);
+        }
         if let Some(url) = &self.sts_endpoint_url {
-            sts = sts.endpoint_url(url);
+            // A URL says already which endpoint is meant, and the SDK takes no wish beside it.
+            sts = sts.endpoint_url(url).use_dual_stack(false).use_fips(false);
         }
         sts
     }

@@ -63,7 +63,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-pub use self::base::BaseSource;
+pub use self::base::{BaseSource, StsVariant};
 pub use self::codes::{AskCode, CodeSource, is_code};
 pub use self::provider::Unavailable;
 pub use self::trace::{Step, Stumble, Trace, Trouble, trace};
@@ -86,6 +86,8 @@ pub struct Options {
     pub region: Option<String>,
     /// Where STS answers, if not where AWS has it for the region.
     pub sts_endpoint_url: Option<String>,
+    /// Which of AWS's endpoints of STS is meant, where no URL is given.
+    pub sts_variant: StsVariant,
     /// The roles to assume, each with the session of the one before it. They come after those that
     /// the base identity's profile assumes by itself. Without any, the base identity itself is used.
     pub roles: Vec<RoleOptions>,

@@ -3,23 +3,26 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials as Keys;
 
 use super::identities::Identities;
+use super::missing;
 use crate::config::{Failure, Identity, Settings};
 use crate::control::{self, Answer, BucketStatus, Desk, IdentityStatus, Request, Session, Status};
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::namespace::{BucketId, Namespace};
 use crate::secret::Secret;
 
 /// The desk of one mount.
 pub(super) struct FrontDesk {
     pub(super) settings: Settings,
-    pub(super) identities: Identities,
+    pub(super) identities: Arc<Identities>,
     /// Of each bucket.
     pub(super) regions: Vec<String>,
+    pub(super) namespace: Arc<Namespace>,
     pub(super) since: SystemTime,
 }
 
@@ -27,7 +30,7 @@ impl Desk for FrontDesk {
     fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
         Box::pin(async move {
             let answer = match request {
-                Request::Status => Ok(Answer::Status(self.status())),
+                Request::Status => Ok(Answer::Status(self.status().await)),
                 Request::Origin => Ok(Answer::Origin(self.settings.origin.clone())),
                 Request::Session { directory } => self.session(directory.as_deref()).await,
                 Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
@@ -38,14 +41,24 @@ impl Desk for FrontDesk {
 }
 
 impl FrontDesk {
-    fn status(&self) -> Status {
-        let buckets = self.settings.buckets.iter().zip(&self.regions).map(|(bucket, region)| BucketStatus {
-            directory: bucket.directory.to_string(),
-            bucket: bucket.name.to_string(),
-            prefix: bucket.prefix.to_string(),
-            region: region.clone(),
-            read_only: bucket.read_only || self.settings.read_only,
-            identity: self.identities.index_of(bucket),
+    async fn status(&self) -> Status {
+        // So that a policy that was changed a moment ago shows. What takes longer shows next time.
+        let looked = tokio::time::timeout(LOOK_TIME_MAX, self.namespace.look_around()).await;
+        drop(looked);
+        let buckets = (0..).zip(self.settings.buckets.iter().zip(&self.regions));
+        let buckets = buckets.map(|(at, (bucket, region))| {
+            let known = self.namespace.rights_known(BucketId(at));
+            let caller = self.identities.of(bucket).caller().map(|caller| caller.arn);
+            BucketStatus {
+                directory: bucket.directory.to_string(),
+                bucket: bucket.name.to_string(),
+                prefix: bucket.prefix.to_string(),
+                region: region.clone(),
+                read_only: bucket.read_only || self.settings.read_only,
+                identity: self.identities.index_of(bucket),
+                listing: missing::listing(&known),
+                missing: missing::all(bucket, caller.as_deref(), &known),
+            }
         });
         Status {
             mount_point: self.settings.mount_point.display().to_string(),
@@ -143,3 +156,6 @@ fn refused(error: &Error) -> Failure {
         None => Failure::new(text),
     }
 }
+
+/// How long the answer to "how are things" waits for buckets to be asked.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(2);

@@ -16,6 +16,7 @@ use super::People;
 use crate::config::{self, BucketSettings, Failure, Identity, Settings};
 use crate::credentials::{
     self, AskCode, BaseSource, Bounds, CodeSource, Credentials, RoleOptions, SessionPolicy, SessionTag,
+    StsVariant,
 };
 use crate::error::Error;
 use crate::policy;
@@ -127,6 +128,7 @@ pub(crate) fn options(
         base: BaseSource::Chain { profile: identity.profile.clone() },
         region: identity.region.clone(),
         sts_endpoint_url: identity.sts_endpoint_url.clone(),
+        sts_variant: StsVariant { dualstack: identity.dualstack, fips: identity.fips },
         roles: roles(identity),
         bounds,
         codes: CodeSource { command: identity.mfa_command.clone(), ask: people.ask.clone() },

@@ -10,11 +10,13 @@
 
 mod desk;
 pub(crate) mod identities;
+mod missing;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,7 +33,9 @@ use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount, Unmounted};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
 use crate::read;
-use crate::s3::{self, CredentialsOwner, Endpoint, Gateway, S3ErrorKind, WriteRules};
+use crate::s3::{
+    self, CredentialsOwner, CustomerKey, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules,
+};
 use crate::task::Tasks;
 use crate::write::{self, Outcome, Sessions};
 
@@ -76,13 +80,17 @@ async fn mounted(
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
-    let Built { filesystem, identities, regions } = tokio::select! {
+    let Built { filesystem, namespace, identities, regions } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
     let mut mount = mount(&settings, &filesystem)?;
     tracing::info!(mount_point = %settings.mount_point.display(), "mounted");
-    let desk = FrontDesk { settings, identities, regions, since: clock::now() };
+    let identities = Arc::new(identities);
+    namespace.notify_missing(missing::logging(&settings, &identities));
+    let looking = Arc::clone(&namespace);
+    drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
+    let desk = FrontDesk { settings, identities, regions, namespace, since: clock::now() };
     listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
@@ -184,26 +192,27 @@ async fn build(
     for bucket in &settings.buckets {
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
-    let regions = buckets.iter().map(|bucket| bucket.gateway.region().to_owned()).collect();
+    let regions = buckets.iter().map(|bucket| bucket.gateway.region()).collect();
     let budget = Budget::new(settings.memory_bytes);
     let staging = write::Options::new(settings.staging_dir.clone());
     let sessions = own_staging(staging, &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
     let filesystem = Filesystem::new(Parts {
-        namespace,
+        namespace: Arc::clone(&namespace),
         sessions,
         reading: read::Options::default(),
         defaults: defaults(settings),
         budget,
         tasks: tasks.clone(),
     });
-    Ok(Built { filesystem, identities, regions })
+    Ok(Built { filesystem, namespace, identities, regions })
 }
 
 /// What stands below a mount, and what its front desk knows.
 struct Built {
     filesystem: Arc<Filesystem>,
+    namespace: Arc<Namespace>,
     identities: Identities,
     /// Of each bucket.
     regions: Vec<String>,
@@ -215,13 +224,8 @@ async fn connect(
     credentials: &Arc<Credentials>,
     connections: &SharedHttpClient,
 ) -> Result<Bucket, Failure> {
-    let endpoint = Endpoint {
-        credentials: credentials.provider(),
-        owner: Arc::clone(credentials) as Arc<dyn CredentialsOwner>,
-        http: Some(connections.clone()),
-        url: settings.endpoint_url.clone(),
-        force_path_style: settings.force_path_style,
-    };
+    let owner = Arc::clone(credentials) as Arc<dyn CredentialsOwner>;
+    let endpoint = endpoint(settings, bucket, credentials.provider(), owner, connections);
     let mut options = gateway_options(settings, bucket, credentials.region());
     if options.region.is_none() && !credentials.are_there() {
         options.region = Some(Gateway::region_unsigned(&endpoint, &options).await);
@@ -244,7 +248,28 @@ async fn connect(
         gateway,
         root: bucket.prefix.clone(),
         read_only: bucket.read_only || settings.read_only,
+        directories: bucket.directories.clone(),
     })
+}
+
+/// How a bucket is reached, by whoever has these credentials.
+pub(crate) fn endpoint(
+    settings: &Settings,
+    bucket: &BucketSettings,
+    credentials: SharedCredentialsProvider,
+    owner: Arc<dyn CredentialsOwner>,
+    connections: &SharedHttpClient,
+) -> Endpoint {
+    let Settings { dualstack, fips, .. } = *settings;
+    Endpoint {
+        credentials,
+        owner,
+        http: Some(connections.clone()),
+        url: settings.endpoint_url.clone(),
+        server: Server::at(settings.endpoint_url.as_deref()),
+        force_path_style: settings.force_path_style,
+        variant: Variant { dualstack, fips, accelerate: bucket.accelerate },
+    }
 }
 
 /// How requests in a bucket are made.
@@ -258,6 +283,7 @@ pub(crate) fn gateway_options(
         .expected_bucket_owner(bucket.expected_bucket_owner.clone())
         .storage_class(bucket.storage_class.as_deref())
         .encryption(bucket.sse.map(|sse| sse.as_str()), bucket.sse_kms_key_id.clone())
+        .customer_key(bucket.sse_customer_key.as_ref().and_then(CustomerKey::from_base64))
         .requester_pays(bucket.requester_pays);
     let region_hint = settings.region.clone().or(region);
     s3::Options { bucket: bucket.name.clone(), region: bucket.region.clone(), region_hint, rules }

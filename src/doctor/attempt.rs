@@ -39,7 +39,9 @@ impl Attempt {
 
     /// Whether another form of the request may fare better.
     pub(super) fn is_refused(&self) -> bool {
-        self.is(S3ErrorKind::Denied) || self.is(S3ErrorKind::AclRefused)
+        [S3ErrorKind::Denied, S3ErrorKind::AclRefused, S3ErrorKind::KeyRefused]
+            .iter()
+            .any(|kind| self.is(*kind))
     }
 
     pub(super) fn is_ok(&self) -> bool {

@@ -9,7 +9,7 @@ use super::attempt::Otherwise;
 use super::identity::Walked;
 use crate::config::{Acl, BucketSettings, Settings, Sse};
 use crate::daemon;
-use crate::s3::{CredentialsOwner, Endpoint, Gateway, S3Error};
+use crate::s3::{CredentialsOwner, Gateway, S3Error};
 
 /// How gateways to a bucket are opened.
 pub(super) struct Entrance<'e> {
@@ -26,14 +26,9 @@ impl Entrance<'_> {
         bucket: &BucketSettings,
         region: Option<&str>,
     ) -> Result<Arc<Gateway>, S3Error> {
-        let endpoint = Endpoint {
-            credentials: keys.clone(),
-            owner: Arc::new(Nobody),
-            http: Some(self.connections.clone()),
-            url: self.settings.endpoint_url.clone(),
-            force_path_style: self.settings.force_path_style,
-        };
-        let mut options = daemon::gateway_options(self.settings, bucket, self.walked.trace.region.clone());
+        let Self { settings, walked, connections, .. } = self;
+        let endpoint = daemon::endpoint(settings, bucket, keys.clone(), Arc::new(Nobody), connections);
+        let mut options = daemon::gateway_options(settings, bucket, walked.trace.region.clone());
         options.region = region.map(str::to_owned).or(options.region);
         Gateway::connect(&endpoint, options).await
     }
@@ -68,7 +63,7 @@ fn changed(bucket: &BucketSettings) -> Vec<(Otherwise, BucketSettings)> {
     };
     let with_sse = |sse| {
         move |bucket: &mut BucketSettings| {
-            (bucket.sse, bucket.sse_kms_key_id) = (Some(sse), None);
+            (bucket.sse, bucket.sse_kms_key_id, bucket.sse_customer_key) = (Some(sse), None, None);
         }
     };
     [

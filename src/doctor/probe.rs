@@ -64,10 +64,10 @@ pub(super) async fn bucket(
         Ok(gateway) => gateway,
         Err(error) => return Findings { region: Some(Err(error)), ..findings },
     };
-    let region = configured.region().to_owned();
+    let region = configured.region();
     if bucket.region.is_some() {
         let anywhere = BucketSettings { region: None, ..bucket.clone() };
-        let found = entrance.open(&keys, &anywhere, None).await.map(|found| found.region().to_owned());
+        let found = entrance.open(&keys, &anywhere, None).await.map(|found| found.region());
         findings.region_found = found.ok().filter(|found| *found != region);
     }
     findings.region = Some(Ok(region.clone()));

@@ -160,6 +160,7 @@ impl Admitter {
     }
 
     async fn pass_on(&self, caller: Caller, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        self.world.lacks.meet(&request.method, &mut request.uri, &mut request.headers)?;
         let copy_source = replace_copy_source(&mut request.headers)?;
         // The inner service verifies nothing, so nothing may look as if it could.
         request.headers.remove(AUTHORIZATION);

@@ -21,6 +21,7 @@
 //!         kms      ◄── encryption                      who may use which key
 //!         store    ◄── content, checksum, listing      what there is
 //!     faults       trouble on demand, on the way in and on the way out
+//!     lacks        servers that are not AWS, and leave something out
 //! ```
 //!
 //! # Starting one
@@ -67,6 +68,7 @@ mod hmac;
 pub mod identity;
 mod in_process;
 pub mod kms;
+pub mod lacks;
 pub mod listing;
 pub mod mfa;
 pub mod oidc;
@@ -93,15 +95,16 @@ use tokio_util::sync::CancellationToken;
 pub use self::clock::Clock;
 pub use self::content::Content;
 pub use self::directory::{AccessKey, Role, User};
-pub use self::encryption::Encryption;
+pub use self::encryption::{CustomerKey, Encryption};
 pub use self::faults::{Fault, Gate, Injected, On};
 pub use self::identity::AccountId;
 pub use self::in_process::InProcess;
 pub use self::kms::KmsKey;
+pub use self::lacks::Lack;
 pub use self::mfa::MfaDevice;
 pub use self::oidc::{OidcProvider, WebIdentity};
 pub use self::store::{BucketSpec, CannedAcl, Object, Ownership};
-pub use self::world::World;
+pub use self::world::{Misdirected, World};
 
 use self::serve::Door;
 

@@ -68,6 +68,30 @@ impl Refusal {
         .in_region(region)
     }
 
+    /// The signature names another region than the one the bucket lives in, at an endpoint that has it.
+    pub fn authorization_header_malformed(signed: &str, region: &str) -> Self {
+        Self::new(
+            400,
+            "AuthorizationHeaderMalformed",
+            format!(
+                "The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'"
+            ),
+        )
+        .in_region(region)
+    }
+
+    /// The bucket lives in a region that the endpoint knows nothing of.
+    pub fn illegal_location(region: &str) -> Self {
+        Self::new(
+            400,
+            "IllegalLocationConstraintException",
+            format!(
+                "The {region} location constraint is incompatible for the region specific endpoint this request \
+                 was sent to."
+            ),
+        )
+    }
+
     /// There is no such bucket.
     pub fn no_such_bucket() -> Self {
         Self::new(404, "NoSuchBucket", "The specified bucket does not exist")

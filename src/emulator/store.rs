@@ -107,6 +107,12 @@ pub struct Object {
     pub part_sizes: Vec<u64>,
     /// What it is encrypted with.
     pub encryption: Encryption,
+    /// The id that HEAD and GET tell, for tests that want one; no other versions are kept.
+    pub version_id: Option<String>,
+    /// In which archive tier an object of INTELLIGENT_TIERING lies, if in one (`ARCHIVE_ACCESS`).
+    pub archive_status: Option<String>,
+    /// Whether a copy of an archived object has been restored, and can be read for now.
+    pub restored: bool,
 }
 
 /// What a writer says about an object beside its bytes and its ACL.
@@ -222,6 +228,7 @@ struct Settings {
     ownership: Ownership,
     policy: Option<Arc<Policy>>,
     encryption: Encryption,
+    requester_pays: bool,
 }
 
 #[derive(Debug, Default)]
@@ -243,6 +250,7 @@ impl Store {
                 ownership: spec.ownership,
                 policy: spec.policy,
                 encryption: spec.encryption,
+                requester_pays: false,
             }),
             contents: RwLock::default(),
         };
@@ -341,6 +349,16 @@ impl Bucket {
     /// Sets what objects are encrypted with from now on, if their writers ask for nothing.
     pub fn set_encryption(&self, encryption: Encryption) {
         self.settings.write().encryption = encryption;
+    }
+
+    /// Returns whether those of other accounts must agree to pay for their requests.
+    pub fn requester_pays(&self) -> bool {
+        self.settings.read().requester_pays
+    }
+
+    /// Sets whether those of other accounts must agree to pay for their requests.
+    pub fn set_requester_pays(&self, requester_pays: bool) {
+        self.settings.write().requester_pays = requester_pays;
     }
 
     /// Returns whose the object is for permissions: with ACLs switched off, always the bucket owner's.
@@ -488,6 +506,26 @@ impl Bucket {
     }
 }
 
+impl Object {
+    /// Makes sure that the bytes can be had at once and do not have to be restored from an archive.
+    pub fn check_readable(&self) -> Result<(), Refusal> {
+        let in_archive = matches!(self.attributes.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE"));
+        match (in_archive || self.archive_status.is_some()) && !self.restored {
+            true => Err(Refusal::new(
+                403,
+                "InvalidObjectState",
+                "The operation is not valid for the object's storage class",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns what `x-amz-restore` says.
+    pub fn restore_header(&self) -> Option<String> {
+        self.restored.then(|| RESTORED.to_owned())
+    }
+}
+
 impl Contents {
     fn upload(&self, id: &str, key: &str) -> Result<&Upload, Refusal> {
         self.uploads.get(id).filter(|upload| upload.key == key).ok_or_else(Refusal::no_such_upload)
@@ -537,6 +575,9 @@ impl Completion {
             checksum: Some(checksum),
             part_sizes: parts.iter().map(|part| part.content.size()).collect(),
             encryption: upload.encryption.clone(),
+            version_id: None,
+            archive_status: None,
+            restored: false,
             content,
         })
     }
@@ -643,6 +684,7 @@ impl CannedAcl {
 /// The least a part may weigh, unless it is the last.
 pub const PART_BYTES_MIN: u64 = 5 << 20;
 
+const RESTORED: &str = "ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2040 00:00:00 GMT\"";
 const PARTS_OUT_OF_ORDER: &str =
     "The list of parts was not in ascending order. Parts must be ordered by part number.";
 const PART_TOO_SMALL: &str = "Your proposed upload is smaller than the minimum allowed size";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::checksum::{Algorithm, Digests, Tagging};
@@ -14,10 +15,26 @@ use super::encryption::Encryption;
 use super::faults::Faults;
 use super::identity::AccountId;
 use super::kms::{KmsKey, KmsKeys};
+use super::lacks::{Lack, Lacks};
 use super::mfa::MfaDevice;
 use super::oidc::{OidcProvider, WebIdentity};
 use super::policy::{Context, Policy};
 use super::store::{self, Attributes, BucketSpec, CannedAcl, Object, Store, Upload, WriteCondition};
+
+/// How a request is answered that was signed for another region than its bucket's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Misdirected {
+    /// 301 `PermanentRedirect`, as at the endpoint of another region.
+    #[default]
+    Redirected,
+    /// 400 `AuthorizationHeaderMalformed`, as where the endpoint is right and the signature is not.
+    Malformed,
+    /// 400 `IllegalLocationConstraintException`, as with regions that an account has to enable; it says
+    /// nothing of the right one.
+    Illegal,
+    /// Not at all: the server does not mind, and names no region.
+    Welcome,
+}
 
 /// Everything there is: people, things, time and trouble.
 ///
@@ -35,10 +52,13 @@ pub struct World {
     pub keys: KmsKeys,
     /// Scripted trouble, and counts of requests.
     pub faults: Faults,
+    /// What this server does not have, and AWS does.
+    pub lacks: Lacks,
     pub(super) allow_short_sessions: bool,
-    pretend_tls: bool,
     pub(super) is_one_organization: bool,
+    pub(super) pretend_tls: bool,
     pub(super) tagging: Tagging,
+    misdirected: Mutex<Misdirected>,
     /// Zero: as much as the plain limits of policies, ARNs and tags add up to.
     packed_bytes_max: AtomicUsize,
 }
@@ -91,7 +111,8 @@ impl World {
         self
     }
 
-    /// Lets policies see `aws:SecureTransport` as true, though the emulator speaks plain HTTP.
+    /// Takes every connection for a secure one, though the emulator speaks plain HTTP: policies see
+    /// `aws:SecureTransport` as true, and customers' keys are taken.
     pub fn with_pretended_tls(mut self) -> Self {
         self.pretend_tls = true;
         self
@@ -107,6 +128,21 @@ impl World {
     pub fn with_opaque_etags(mut self) -> Self {
         self.tagging = Tagging::Opaque;
         self
+    }
+
+    /// Makes a server that is not AWS and lacks these.
+    pub fn lacking(self, lacks: impl IntoIterator<Item = Lack>) -> Self {
+        lacks.into_iter().for_each(|lack| self.lacks.add(lack));
+        self
+    }
+
+    /// Sets how requests for another region are answered.
+    pub fn set_misdirected(&self, misdirected: Misdirected) {
+        *self.misdirected.lock() = misdirected;
+    }
+
+    pub(super) fn misdirected(&self) -> Misdirected {
+        *self.misdirected.lock()
     }
 
     /// Puts an object into a bucket without asking anybody; it belongs to the bucket's owner.
@@ -141,6 +177,9 @@ impl World {
             checksum: digests.as_ref().map(Digests::checksum),
             part_sizes: Vec::new(),
             encryption: Encryption::S3Key,
+            version_id: None,
+            archive_status: None,
+            restored: false,
             content,
         };
         bucket.put(key, object, &WriteCondition::None).expect("no condition fails");

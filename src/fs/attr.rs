@@ -148,12 +148,28 @@ impl Attributes {
 
     /// Applies a change; the time of the change itself is `now`.
     pub fn apply(&mut self, change: &AttributeChange, now: SystemTime) {
+        if change.mode.is_none() && (change.uid.is_some() || change.gid.is_some()) {
+            self.drop_set_ids();
+        }
         self.mode = change.mode.map_or(self.mode, |mode| mode & MODE_BITS);
         self.uid = change.uid.unwrap_or(self.uid);
         self.gid = change.gid.unwrap_or(self.gid);
         self.atime = change.atime.unwrap_or(self.atime);
         self.mtime = change.mtime.unwrap_or(self.mtime);
         self.ctime = now;
+    }
+
+    /// Takes away what lets a file run with the rights of its owner, as a change of the owner does, and a write by
+    /// somebody without privileges (chown(2), write(2)). A group that may not run it has no rights to lend:
+    /// that bit means something else.
+    pub fn drop_set_ids(&mut self) {
+        if self.kind != FileKind::Regular {
+            return;
+        }
+        self.mode &= !SET_UID;
+        if self.mode & GROUP_RUNS != 0 {
+            self.mode &= !SET_GID;
+        }
     }
 
     /// Notes these attributes in an object's metadata, beside whatever else is there.
@@ -208,6 +224,9 @@ fn format_time(time: SystemTime) -> String {
 
 /// Permission, set-id and sticky bits (inode(7)).
 const MODE_BITS: u32 = 0o7777;
+const SET_UID: u32 = 0o4000;
+const SET_GID: u32 = 0o2000;
+const GROUP_RUNS: u32 = 0o010;
 const TYPE_BITS: u32 = 0o170_000;
 const TYPE_SOCKET: u32 = 0o140_000;
 const TYPE_SYMLINK: u32 = 0o120_000;
@@ -234,7 +253,7 @@ mod tests {
             size: 5,
             last_modified: clock::from_unix(1000, 0),
             storage_class: None,
-            details: Some(Arc::new(ObjectDetails { user, content_type: None })),
+            details: Some(Arc::new(ObjectDetails { user, ..Default::default() })),
         }
     }
 
@@ -245,8 +264,25 @@ mod tests {
         let mut user = UserMetadata::new();
         attributes.note(&mut user);
         let mut meta = object(&[]);
-        meta.details = Some(Arc::new(ObjectDetails { user, content_type: None }));
+        meta.details = Some(Arc::new(ObjectDetails { user, ..Default::default() }));
         assert_eq!(Attributes::of_file(Ino(9), &meta, &DEFAULTS), attributes);
+    }
+
+    #[test]
+    fn set_id_bits_go_with_the_owner() {
+        let change = AttributeChange { uid: Some(9), ..Default::default() };
+        for (kind, before, after) in [
+            (FileKind::Regular, 0o6755, 0o755),
+            (FileKind::Regular, 0o6745, 0o2745),
+            (FileKind::Directory, 0o6755, 0o6755),
+        ] {
+            let mut attributes = Attributes::of_new(Ino(9), kind, before, (1, 2));
+            attributes.apply(&change, SystemTime::UNIX_EPOCH);
+            assert_eq!(attributes.mode, after, "{before:o}");
+        }
+        let mut attributes = Attributes::of_new(Ino(9), FileKind::Regular, 0o644, (1, 2));
+        attributes.apply(&AttributeChange { mode: Some(0o4755), ..change }, SystemTime::UNIX_EPOCH);
+        assert_eq!(attributes.mode, 0o4755, "unless they are given along with it");
     }
 
     #[test]

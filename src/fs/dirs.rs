@@ -13,7 +13,8 @@ use crate::name::FileName;
 use crate::namespace::{
     Directory, DirectoryEntry, Entry, Ino, Lookup, Node, Place, Species, described, number,
 };
-use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata};
+use crate::s3::object::STANDARD;
+use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata, is_archive};
 use crate::write::Occasion;
 
 /// Attributes, and how long they may be believed.
@@ -129,7 +130,8 @@ impl Filesystem {
             let mut state = file.state();
             state.attributes.apply(change, clock::now());
             if let Some(session) = &state.session {
-                session.set_metadata(noted(session, &state.attributes));
+                let user = noted(session, &state.attributes);
+                session.set_description(NewObject { user, ..session.description() });
             }
             (state.place.clone(), state.committed.clone(), state.attributes, state.session.clone())
         };
@@ -153,17 +155,26 @@ impl Filesystem {
         meta: &ObjectMeta,
         attributes: &Attributes,
     ) -> Result<ObjectMeta> {
-        self.namespace().ensure_writable(place.folder.bucket)?;
         let meta = match &meta.details {
             Some(_) => meta.clone(),
             None => self.namespace().current_file(place).await?,
         };
-        let new = new_object(Some(&meta), attributes);
+        self.describe_file_as(place, &meta, &new_object(Some(&meta), attributes)).await
+    }
+
+    /// Copies one version of an object onto itself with another description.
+    pub(super) async fn describe_file_as(
+        &self,
+        place: &Place,
+        meta: &ObjectMeta,
+        new: &NewObject,
+    ) -> Result<ObjectMeta> {
+        self.namespace().ensure_writable(place.folder.bucket)?;
         let gateway = self.namespace().gateway(place.folder.bucket);
         let key = super::target_key(place)?;
         // The source's condition guards the target too, as they are one object.
-        let etag = gateway.copy(gateway, &key, &meta, &key, Some(&new), &Precondition::Whatever).await?;
-        let meta = described(etag, meta.size, &new);
+        let etag = gateway.copy(gateway, &key, meta, &key, Some(new), &Precondition::Whatever).await?;
+        let meta = described(etag, meta.size, new);
         self.namespace().committed(place, meta.clone());
         Ok(meta)
     }
@@ -262,8 +273,11 @@ impl Filesystem {
         let place = self.place_in(parent, name)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
         let attributes = Attributes::of_new(Ino::ROOT, FileKind::Symlink, 0o777, owner);
-        let new = new_object(None, &attributes);
         let gateway = self.namespace().gateway(place.folder.bucket);
+        // A link whose target must be restored before it can be followed is of no use.
+        let class = gateway.class_of_content(None).filter(|class| !is_archive(class));
+        let storage_class = Some(class.unwrap_or_else(|| STANDARD.to_owned()));
+        let new = NewObject { storage_class, ..new_object(None, &attributes) };
         let body = Body::from(bytes::Bytes::copy_from_slice(target.as_bytes()));
         let put = gateway.put(&super::target_key(&place)?, body, &new, &Precondition::MustNotExist).await;
         let etag = match put {
@@ -350,12 +364,16 @@ pub(super) fn shown_open(file: &OpenFile) -> Shown {
     Shown { attributes, valid_for: OPEN_VALID }
 }
 
-/// An object's description with other attributes; all else that was noted stays.
+/// An object's description with other attributes; all else that was noted stays, and so does the storage class.
 pub(super) fn new_object(meta: Option<&ObjectMeta>, attributes: &Attributes) -> NewObject {
     let details = meta.and_then(|meta| meta.details.as_deref());
     let mut user: UserMetadata = details.map(|details| details.user.clone()).unwrap_or_default();
     attributes.note(&mut user);
-    NewObject { user, content_type: details.and_then(|details| details.content_type.clone()) }
+    NewObject {
+        user,
+        content_type: details.and_then(|details| details.content_type.clone()),
+        storage_class: meta.map(|meta| meta.storage_class.clone().unwrap_or_else(|| STANDARD.to_owned())),
+    }
 }
 
 /// `.` and `..` come first.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::attr::{AttributeChange, Attributes, FileKind};
 use super::dirs::{Shown, new_object};
 use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState, PlacedReader};
+use super::media_type::media_type;
 use super::{Filesystem, removed, target_key};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -56,8 +57,13 @@ impl Filesystem {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
         };
-        if options.access.write {
-            self.begin_writing(&file, options.truncate)?;
+        let begun = self.ensure_readable(&file, options).and_then(|()| match options.access.write {
+            true => self.begin_writing(&file, options.truncate),
+            false => Ok(()),
+        });
+        if let Err(error) = begun {
+            self.drop_if_unused(&file);
+            return Err(error);
         }
         let keep_pages = self.keep_pages(&file);
         Ok(Opened { handle: self.add_handle(&file, options.access), keep_pages })
@@ -78,10 +84,15 @@ impl Filesystem {
         let place = self.place_in(parent, name)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
         let key = target_key(&place)?;
-        let base = if options.truncate && !options.exclusive { Base::Replace } else { Base::New };
+        let may_replace = options.truncate && !options.exclusive && self.namespace().is_seen(&place);
+        let base = if may_replace { Base::Replace } else { Base::New };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let attributes = Attributes::of_new(Ino::ROOT, FileKind::Regular, mode, owner);
-        let object = NewObject { content_type: media_type(name), ..new_object(None, &attributes) };
+        let object = NewObject {
+            content_type: media_type(name),
+            storage_class: gateway.class_of_content(None),
+            ..new_object(None, &attributes)
+        };
         let session = self.parts.sessions.begin(Target { gateway, key, object }, base);
         let ino = self.namespace().created(parent, &place);
         let attributes = Attributes { ino, ..attributes };
@@ -158,6 +169,13 @@ impl Filesystem {
         async move { staged?.await }
     }
 
+    /// Whoever writes through this handle may not leave a program with its owner's rights.
+    pub fn drop_set_ids(&self, handle: HandleId) {
+        if let Ok((file, _)) = self.writable(handle) {
+            file.state().attributes.drop_set_ids();
+        }
+    }
+
     /// Makes what was written visible in S3: close(2) waits for this and returns its error.
     ///
     /// # Errors
@@ -219,6 +237,7 @@ impl Filesystem {
         let outcome = async {
             session.truncate(size)?;
             let now = clock::now();
+            file.state().attributes.drop_set_ids();
             file.state().attributes.apply(&AttributeChange { mtime: Some(now), ..Default::default() }, now);
             if alone { self.commit_changes(&file, Occasion::Sync).await } else { Ok(()) }
         };
@@ -233,7 +252,7 @@ impl Filesystem {
     /// The shared state of a file that nobody had open.
     async fn opened(&self, ino: Ino) -> Result<Arc<OpenFile>> {
         let place = self.namespace().place(ino)?;
-        let meta = self.namespace().current_file(&place).await?;
+        let meta = self.version_to_open(&place).await?;
         let state = OpenState {
             attributes: Attributes::of_file(ino, &meta, &self.parts.defaults),
             place: Some(place),
@@ -255,7 +274,7 @@ impl Filesystem {
             (state.session.is_some(), state.place.clone())
         };
         if let (false, Some(place)) = (writing, place) {
-            let meta = self.namespace().current_file(&place).await?;
+            let meta = self.version_to_open(&place).await?;
             let mut state = file.state();
             let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
             if state.session.is_none() && !is_same {
@@ -267,10 +286,43 @@ impl Filesystem {
         Ok(file)
     }
 
+    /// The current version of a file, or why it cannot be had.
+    async fn version_to_open(&self, place: &Place) -> Result<ObjectMeta> {
+        match self.namespace().current_file(place).await {
+            Err(error) if error.kind() == Kind::Denied => {
+                Err(self.namespace().explained_by_owner(place, error).await)
+            }
+            version => version,
+        }
+    }
+
+    /// Refuses to open what lies in an archive, unless all of it is to be replaced: each read would be refused, some
+    /// time later and with less to say.
+    fn ensure_readable(&self, file: &OpenFile, options: OpenOptions) -> Result<()> {
+        let state = file.state();
+        let archived = |meta: &ObjectMeta| meta.details.as_ref().is_some_and(|details| details.archived);
+        let replaces = options.access.write && options.truncate;
+        match (&state.committed, &state.place) {
+            (Some(meta), Some(place)) if archived(meta) && !replaces && state.session.is_none() => {
+                let (gateway, key) = (self.namespace().gateway(place.folder.bucket), target_key(place)?);
+                let class = meta.storage_class.as_deref().unwrap_or("an archive");
+                let hint = gateway.archive_hint(&key);
+                Err(Error::new(
+                    Kind::Denied,
+                    format!("s3://{}/{key} lies in {class}; hint: {hint}", gateway.bucket()),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Counts one more writer, in the same step as it finds or begins the session: one that is found
     /// does not end before its writer leaves.
     fn begin_writing(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
         let mut state = file.state();
+        if truncate {
+            state.attributes.drop_set_ids();
+        }
         if let Some(session) = &state.session {
             if truncate {
                 session.truncate(0)?;
@@ -286,7 +338,9 @@ impl Filesystem {
             None => Base::New,
         };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
-        let object = new_object(state.committed.as_ref(), &state.attributes);
+        let committed = state.committed.as_ref();
+        let storage_class = gateway.class_of_content(committed);
+        let object = NewObject { storage_class, ..new_object(committed, &state.attributes) };
         let target = Target { gateway, key: target_key(&place)?, object };
         state.session = Some(self.parts.sessions.begin(target, base));
         state.writers += 1;
@@ -451,6 +505,7 @@ impl Filesystem {
         file: &Arc<OpenFile>,
         place: &Place,
         moved: Option<ObjectMeta>,
+        condition: &Precondition,
     ) -> Result<()> {
         let (session, is_written) = {
             let mut state = file.state();
@@ -461,8 +516,8 @@ impl Filesystem {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let key = target_key(place)?;
         match moved {
-            // rename(2) replaces what is there.
-            None => session.rename_target(gateway, key, Precondition::Whatever).await,
+            // rename(2) replaces what is there, if it can be seen.
+            None => session.rename_target(gateway, key, condition.clone()).await,
             Some(meta) => {
                 let target = Target { gateway, key, object: session.description() };
                 // Its last writer may have left, and only the release be under way.
@@ -480,34 +535,3 @@ pub(super) fn noted(session: &Session, attributes: &Attributes) -> UserMetadata 
     attributes.note(&mut user);
     user
 }
-
-/// The media type that goes with a file's name, of those that matter to whoever downloads them
-/// with a browser; `None` lets S3 choose `binary/octet-stream`.
-fn media_type(name: &FileName) -> Option<String> {
-    let (_, extension) = name.as_str().rsplit_once('.')?;
-    let known = MEDIA_TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
-    known.map(|(_, media_type)| (*media_type).to_owned())
-}
-
-const MEDIA_TYPES: [(&str, &str); 20] = [
-    ("avif", "image/avif"),
-    ("css", "text/css"),
-    ("csv", "text/csv"),
-    ("gif", "image/gif"),
-    ("gz", "application/gzip"),
-    ("htm", "text/html"),
-    ("html", "text/html"),
-    ("jpeg", "image/jpeg"),
-    ("jpg", "image/jpeg"),
-    ("js", "text/javascript"),
-    ("json", "application/json"),
-    ("md", "text/markdown"),
-    ("mp4", "video/mp4"),
-    ("pdf", "application/pdf"),
-    ("png", "image/png"),
-    ("svg", "image/svg+xml"),
-    ("txt", "text/plain"),
-    ("wasm", "application/wasm"),
-    ("xml", "application/xml"),
-    ("zip", "application/zip"),
-];

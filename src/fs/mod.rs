@@ -11,6 +11,7 @@
 //! | `files.rs` | open, create, read, write, flush, fsync, release, truncate |
 //! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir, symlink |
 //! | `moves.rs` | rename, unlink |
+//! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
 
@@ -18,7 +19,9 @@ mod attr;
 mod dirs;
 mod files;
 mod handle;
+mod media_type;
 mod moves;
+mod xattr;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,6 +34,7 @@ pub use self::dirs::{Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;
+pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};
 use crate::budget::Budget;

@@ -7,7 +7,7 @@ use super::handle::OpenFile;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{Folder, Ino, Place, Standing};
-use crate::s3::ObjectMeta;
+use crate::s3::{ObjectMeta, Precondition};
 use crate::write::Occasion;
 
 /// What a rename does about something at its target.
@@ -58,20 +58,30 @@ impl Filesystem {
         self.namespace().ensure_writable(source.folder.bucket)?;
         self.namespace().ensure_writable(target.folder.bucket)?;
         let there = self.namespace().standing(&target).await?;
-        if replace == Replace::Refused && !matches!(there, Standing::Absent) {
+        if replace == Replace::Refused && !matches!(there, Standing::Absent | Standing::Unseen) {
             return Err(Error::new(Kind::Exists, format!("{} exists", target.name)));
         }
+        // What could not be seen is not replaced, and neither is what must not be.
+        let condition = match (replace, &there) {
+            (Replace::Refused, _) | (_, Standing::Unseen) => Precondition::MustNotExist,
+            (Replace::Allowed, _) => Precondition::Whatever,
+        };
         match (self.namespace().standing(&source).await?, there) {
-            (Standing::Absent, _) => return Err(Error::new(Kind::NotFound, "no such file or directory")),
+            (Standing::Absent | Standing::Unseen, _) => {
+                return Err(Error::new(Kind::NotFound, "no such file or directory"));
+            }
             (Standing::File(_), Standing::Directory) => {
                 return Err(Error::new(Kind::IsDirectory, "the target is a directory"));
             }
             (Standing::Directory, Standing::File(_)) => {
                 return Err(Error::new(Kind::NotDirectory, "the target is a file"));
             }
-            (Standing::File(meta), _) => self.rename_file(from, &source, &target, meta).await?,
+            (Standing::File(meta), _) => {
+                self.rename_file(from, (&source, &target), meta, &condition).await?;
+            }
             (Standing::Directory, there) => {
-                self.rename_directory(&source, &target, matches!(there, Standing::Directory)).await?;
+                let replaces = matches!(there, Standing::Directory);
+                self.rename_directory((&source, &target), replaces, &condition).await?;
             }
         }
         // Whoever has the replaced file open keeps it, as after a removal.
@@ -85,9 +95,9 @@ impl Filesystem {
     async fn rename_file(
         &self,
         from: (Ino, &FileName),
-        source: &Place,
-        target: &Place,
+        (source, target): (&Place, &Place),
         meta: Option<ObjectMeta>,
+        condition: &Precondition,
     ) -> Result<()> {
         let open = self.namespace().known_inode(from.0, from.1).and_then(|ino| self.open_file(ino));
         let _turn = match &open {
@@ -99,6 +109,11 @@ impl Filesystem {
             Standing::File(now) if open.is_none() => now,
             _ => meta,
         };
+        let owes = |file: &Arc<OpenFile>| file.session().is_some_and(|session| session.owes_content());
+        if meta.is_some() || open.as_ref().is_some_and(owes) {
+            // Before anything is sent: without the right to delete, nothing of this may happen.
+            self.namespace().ensure_deletable(&source.folder).await?;
+        }
         if let Some(file) = &open {
             // What is written but not in S3 yet goes there first, under the old name: the copy
             // then has all of it, and a failure on the way leaves a whole file somewhere.
@@ -111,18 +126,18 @@ impl Filesystem {
         });
         match committed.or(meta) {
             Some(meta) => {
-                let moved = self.namespace().move_file(source, target, &meta).await;
+                let moved = self.namespace().move_file(source, target, &meta, condition).await;
                 let meta = match moved {
                     // Somebody replaced it since we looked. Nobody here has built on what it was.
                     Err(error) if error.kind() == Kind::Changed && open.is_none() => {
                         self.namespace().drop_answer(source);
                         let meta = self.namespace().current_file(source).await?;
-                        self.namespace().move_file(source, target, &meta).await?
+                        self.namespace().move_file(source, target, &meta, condition).await?
                     }
                     moved => moved?,
                 };
                 if let Some(file) = &open {
-                    self.retarget(file, target, Some(meta.clone())).await?;
+                    self.retarget(file, target, Some(meta.clone()), condition).await?;
                     self.adopt_version(file, meta);
                 }
             }
@@ -130,18 +145,25 @@ impl Filesystem {
             None => {
                 self.namespace().pending_renamed(source, target);
                 if let Some(file) = &open {
-                    self.retarget(file, target, None).await?;
+                    self.retarget(file, target, None, condition).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn rename_directory(&self, source: &Place, target: &Place, replaces: bool) -> Result<()> {
+    async fn rename_directory(
+        &self,
+        (source, target): (&Place, &Place),
+        replaces: bool,
+        condition: &Precondition,
+    ) -> Result<()> {
         let (old, new) = (source.folder.folder(&source.name)?, target.folder.folder(&target.name)?);
         if replaces {
             self.namespace().ensure_empty(&new).await?;
         }
+        // Before anything is sent, as for files.
+        self.namespace().ensure_deletable(&source.folder).await?;
         let open = self.open_below(&old);
         let mut turns = Vec::new();
         for file in &open {
@@ -150,15 +172,20 @@ impl Filesystem {
         for file in &open {
             self.commit_changes(file, Occasion::Flush).await?;
         }
-        self.namespace().move_directory(source, target).await?;
+        self.namespace().move_directory(source, target, condition).await?;
         for file in &open {
-            self.follow_directory(file, &old, &new).await?;
+            self.follow_directory(file, (&old, &new), condition).await?;
         }
         Ok(())
     }
 
     /// An open file below a directory that was moved.
-    async fn follow_directory(&self, file: &Arc<OpenFile>, old: &Folder, new: &Folder) -> Result<()> {
+    async fn follow_directory(
+        &self,
+        file: &Arc<OpenFile>,
+        (old, new): (&Folder, &Folder),
+        condition: &Precondition,
+    ) -> Result<()> {
         let Some(was) = file.state().place.clone() else { return Ok(()) };
         let Some(place) = rebased(&was, old, new) else { return Ok(()) };
         let is_committed = file.state().committed.is_some();
@@ -167,7 +194,7 @@ impl Filesystem {
             true => Some(self.namespace().current_file(&place).await?),
             false => None,
         };
-        self.retarget(file, &place, committed.clone()).await?;
+        self.retarget(file, &place, committed.clone(), condition).await?;
         match committed {
             Some(meta) => self.adopt_version(file, meta),
             None => self.namespace().pending_renamed(&was, &place),

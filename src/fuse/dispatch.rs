@@ -91,8 +91,10 @@ impl fmt::Display for Operation {
 /// that does not exist, a directory that is not empty.
 fn log(operation: Operation, error: &Error) {
     match error.kind() {
+        _ if error.is_told() => tracing::debug!(%operation, %error, "refused, as was said before"),
         Kind::NotFound
         | Kind::Exists
+        | Kind::NoAttribute
         | Kind::NotDirectory
         | Kind::IsDirectory
         | Kind::NotEmpty

@@ -9,6 +9,7 @@ pub(super) fn of(kind: Kind) -> Errno {
     match kind {
         Kind::NotFound => Errno::ENOENT,
         Kind::Exists => Errno::EEXIST,
+        Kind::NoAttribute => Errno::ENODATA,
         Kind::Denied => Errno::EACCES,
         Kind::NotDirectory => Errno::ENOTDIR,
         Kind::IsDirectory => Errno::EISDIR,

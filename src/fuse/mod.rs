@@ -25,7 +25,7 @@ pub use self::mount::{Mount, Options, Unmounted};
 
 use self::dispatch::{Operation, finish, run};
 use crate::error::Result;
-use crate::fs::{AttributeChange, Filesystem, Found, HandleId, Opened, Replace, Shown};
+use crate::fs::{AttributeChange, Filesystem, Found, HandleId, Opened, Replace, Setting, Shown};
 use crate::name::FileName;
 
 /// Translates between fuser and a [`Filesystem`].
@@ -297,7 +297,7 @@ impl fuser::Filesystem for Bridge {
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
@@ -307,6 +307,9 @@ impl fuser::Filesystem for Bridge {
         // fuser has read at most 16 MiB.
         let size = u32::try_from(data.len()).expect("no larger than fuser's buffer");
         let bytes = Bytes::copy_from_slice(data);
+        if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            self.fs.drop_set_ids(handle);
+        }
         // Staged here, on the kernel's thread: writes apply in the order in which they arrive.
         let staged = self.fs.write(handle, offset, bytes);
         self.run(operation, reply, |_| staged, move |reply: ReplyWrite, ()| reply.written(size));
@@ -397,20 +400,57 @@ impl fuser::Filesystem for Bridge {
         reply.error(Errno::ENOSYS);
     }
 
-    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn setxattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::EOPNOTSUPP) };
+        let setting = match flags {
+            mount::XATTR_CREATE => Setting::Create,
+            mount::XATTR_REPLACE => Setting::Replace,
+            _ => Setting::Either,
+        };
+        let (at, value) = (convert::ino(ino), value.to_owned());
+        let work = |fs: Arc<Filesystem>| async move { fs.set_xattr(at, &name, &value, setting).await };
+        self.run(Self::operation("setxattr", ino), reply, work, done);
     }
 
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let operation = Self::operation("getxattr", ino);
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
+        let ino = convert::ino(ino);
+        let answer = move |reply: ReplyXattr, value: Vec<u8>| xattr(reply, size, &value);
+        if let Some(value) = self.fs.try_xattr(ino, &name) {
+            return finish(operation, reply, value, answer);
+        }
+        self.run(operation, reply, |fs| async move { fs.xattr(ino, &name).await }, answer);
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let operation = Self::operation("listxattr", ino);
+        let ino = convert::ino(ino);
+        let answer = move |reply: ReplyXattr, names: Vec<String>| {
+            let list: Vec<u8> =
+                names.into_iter().flat_map(|name| [name.into_bytes(), vec![0]]).flatten().collect();
+            xattr(reply, size, &list);
+        };
+        if let Some(names) = self.fs.try_list_xattrs(ino) {
+            return finish(operation, reply, names, answer);
+        }
+        self.run(operation, reply, |fs| async move { fs.list_xattrs(ino).await }, answer);
     }
 
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
+        let at = convert::ino(ino);
+        let work = |fs: Arc<Filesystem>| async move { fs.remove_xattr(at, &name).await };
+        self.run(Self::operation("removexattr", ino), reply, work, done);
     }
 
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
@@ -489,6 +529,17 @@ async fn add_described(
             fs.forget(shown.attributes.ino, 1);
             return;
         }
+    }
+}
+
+/// Answers with a value, or with how long it is where nobody offers room for it (getxattr(2)).
+fn xattr(reply: ReplyXattr, room: u32, value: &[u8]) {
+    // Metadata is 2 KB in all, and an ACL has a hundred grants.
+    let size = u32::try_from(value.len()).expect("shorter than four gigabytes");
+    match room {
+        0 => reply.size(size),
+        room if room < size => reply.error(Errno::ERANGE),
+        _ => reply.data(value),
     }
 }
 

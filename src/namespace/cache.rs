@@ -32,6 +32,16 @@ pub enum Presence {
     Directory(Marker),
     /// Neither.
     Absent,
+    /// Neither, as far as can be seen: S3 would not say, as it does not to those who may not list. So whatever is
+    /// made there must not replace anything.
+    Unseen,
+}
+
+impl Presence {
+    /// Whether nothing is there, be that certain or not.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Absent | Self::Unseen)
+    }
 }
 
 /// What is known of a directory's marker object, which carries its attributes.
@@ -92,7 +102,7 @@ impl Lifetimes {
     fn of(&self, presence: &Presence) -> Duration {
         match presence {
             Presence::File(_) | Presence::Directory(_) => self.present,
-            Presence::Absent => self.absent,
+            Presence::Absent | Presence::Unseen => self.absent,
         }
     }
 }
@@ -258,7 +268,7 @@ impl Known {
 
     fn listing(&self, now: Instant, lifetime: Duration) -> Option<Vec<(FileName, Answer)>> {
         self.all_names_asked.filter(|asked| now < *asked + lifetime)?;
-        let present = |(_, answer): &(&FileName, &Answer)| !matches!(answer.presence, Presence::Absent);
+        let present = |(_, answer): &(&FileName, &Answer)| !answer.presence.is_nothing();
         Some(self.names.iter().filter(present).map(|(name, answer)| (name.clone(), answer.clone())).collect())
     }
 
@@ -320,7 +330,7 @@ mod tests {
         match cache.answer(&folder("d"), &name(at))?.presence {
             Presence::File(meta) => Some(meta.etag.as_str().to_owned()),
             Presence::Directory(_) => Some("directory".into()),
-            Presence::Absent => Some("absent".into()),
+            Presence::Absent | Presence::Unseen => Some("absent".into()),
         }
     }
 

@@ -109,11 +109,11 @@ impl Namespace {
         }
     }
 
-    fn fetch_page(&self, folder: &Folder, from: Option<PageToken>) -> Ahead {
-        let (gateway, prefix) = (Arc::clone(self.gateway(folder.bucket)), folder.prefix.clone());
+    fn fetch_page(self: &Arc<Self>, folder: &Folder, from: Option<PageToken>) -> Ahead {
+        let (namespace, folder) = (Arc::clone(self), folder.clone());
         let page = async move {
             let asked = Instant::now();
-            (asked, gateway.list(&prefix, Depth::Level, from.as_ref(), KEYS_PER_PAGE).await)
+            (asked, namespace.list(&folder, Depth::Level, from.as_ref(), KEYS_PER_PAGE).await)
         };
         AbortOnDropHandle::new(self.tasks.spawn("list", page))
     }
@@ -125,7 +125,7 @@ impl DirectoryStream {
     /// # Errors
     /// [`Kind::Denied`] without the right to list.
     pub async fn entry(&mut self, namespace: &Arc<Namespace>, at: usize) -> Result<Option<DirectoryEntry>> {
-        while at >= self.entries.len() {
+        while at >= self.entries.len() || self.is_unheard() {
             if !self.more(namespace).await? {
                 return Ok(None);
             }
@@ -138,6 +138,12 @@ impl DirectoryStream {
         self.entries.get(from..).unwrap_or_default()
     }
 
+    /// Whether S3 has not answered yet. Until then nothing is shown, not even what only this mount knows: a shell
+    /// takes what it is shown before a refusal for all there is, and `rm *` should not do its work by halves.
+    fn is_unheard(&self) -> bool {
+        matches!(&self.rest, Rest::Pages(pages) if pages.from.is_none())
+    }
+
     /// Takes in the next page. Returns whether there was one.
     async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
         let Rest::Pages(pages) = &mut self.rest else { return Ok(false) };
@@ -146,7 +152,7 @@ impl DirectoryStream {
             pages.next.take().unwrap_or_else(|| namespace.fetch_page(&pages.folder, pages.from.clone()));
         let (asked, page) = ahead.await.map_err(|error| Error::caused(Kind::Io, "listing", error))?;
         let (folder, known, whole_since) = (pages.folder.clone(), Arc::clone(&pages.known), pages.asked);
-        let page = page.map_err(|error| namespace.listing_refused(&folder, error))?;
+        let page = page?;
         match page.next.clone() {
             Some(token) => {
                 pages.next = Some(namespace.fetch_page(&folder, Some(token.clone())));
@@ -198,7 +204,7 @@ fn entries_of(page: Page, folder: &Folder) -> Vec<(FileName, Presence)> {
 fn species_of(presence: &Presence) -> Species {
     match presence {
         Presence::Directory(_) => Species::Directory,
-        Presence::File(_) | Presence::Absent => Species::File,
+        Presence::File(_) | Presence::Absent | Presence::Unseen => Species::File,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Bucket {
     pub root: DirPrefix,
     /// Refuses every change, whatever the policies say.
     pub read_only: bool,
+    /// Directories that are there whatever S3 says or refuses to say, as paths below what is shown.
+    pub directories: Vec<DirPrefix>,
 }
 
 /// Which of the mount's buckets.

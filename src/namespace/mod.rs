@@ -9,6 +9,9 @@
 //!
 //! The precedence pending > cache > S3 is written once, in [`Namespace::lookup`].
 //!
+//! Not every bucket may be listed. What its answers taught about that is kept in `rights` and
+//! `visibility`, and `resolve` goes by it.
+//!
 //! A question that can be answered from memory is answered by a `try_` form, at once and on the
 //! caller's thread; only one that must ask S3 is a future.
 //!
@@ -19,14 +22,15 @@ mod cache;
 mod inode;
 mod listing;
 mod location;
+mod ownership;
 mod pending;
 mod rename;
 mod resolve;
+mod rights;
+mod visibility;
 mod witness;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,12 +42,16 @@ pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
 pub use self::pending::Pending;
 pub use self::rename::Place;
+pub use self::rights::{OnMissing, Right, RightsKnown};
+pub use self::visibility::Listing;
 
 use self::resolve::Flights;
+use self::rights::{MissingHeard, Rights};
+use self::visibility::Outlook;
 use self::witness::Witnesses;
 use crate::error::{Error, Kind, Result};
-use crate::name::{FileName, ObjectKey};
-use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
+use crate::name::{DirPrefix, FileName, ObjectKey};
+use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3ErrorKind};
 use crate::task::Tasks;
 
 /// Where a file's mode, owner and times come from, which listings do not tell.
@@ -100,6 +108,8 @@ pub enum Standing {
     Directory,
     /// Nothing.
     Absent,
+    /// Nothing that S3 would let us see, so there may be something.
+    Unseen,
 }
 
 /// What a lookup came to.
@@ -121,11 +131,11 @@ pub struct Namespace {
     flights: Flights,
     attributes: AttributePolicy,
     tasks: Tasks,
+    /// Of each bucket.
     witnesses: Vec<Witnesses>,
-    /// Directories whose objects may be deleted, and when S3 last said so.
-    deletable: Mutex<HashMap<Folder, Instant>>,
-    /// Per bucket, whether it has been said that it cannot be listed.
-    said_unlistable: Vec<AtomicBool>,
+    /// Of each bucket.
+    rights: Vec<Rights>,
+    on_missing: MissingHeard,
 }
 
 impl Namespace {
@@ -133,12 +143,12 @@ impl Namespace {
     pub fn new(buckets: Vec<Bucket>, options: &Options, tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             witnesses: buckets.iter().map(|_| Witnesses::default()).collect(),
-            deletable: Mutex::default(),
-            said_unlistable: buckets.iter().map(|_| AtomicBool::new(false)).collect(),
+            rights: buckets.iter().map(|_| Rights::default()).collect(),
+            on_missing: MissingHeard::default(),
+            pending: Mutex::new(declared(&buckets)),
             buckets,
             inodes: Mutex::new(InodeTable::new()),
             cache: MetadataCache::new(options.lifetimes),
-            pending: Mutex::new(Pending::default()),
             flights: Flights::default(),
             attributes: options.attributes,
             tasks,
@@ -164,14 +174,29 @@ impl Namespace {
         &self.witnesses[usize::from(id.0)]
     }
 
-    /// Refuses changes to a bucket that is mounted read-only.
+    fn rights(&self, id: BucketId) -> &Rights {
+        &self.rights[usize::from(id.0)]
+    }
+
+    /// Whether something at a place would have been seen, so that what is made there can replace nothing unseen.
+    pub fn is_seen(&self, place: &Place) -> bool {
+        match self.cache.answer(&place.folder, &place.name) {
+            Some(answer) => !matches!(answer.presence, Presence::Unseen),
+            None => place.folder.folder(&place.name).is_ok_and(|directory| {
+                self.rights(place.folder.bucket).outlook(&place.folder, &directory) == Outlook::Listable
+            }),
+        }
+    }
+
+    /// Refuses changes to a bucket that is mounted read-only, or that takes no object with the ACL we send.
     ///
     /// # Errors
-    /// [`Kind::ReadOnly`].
+    /// [`Kind::ReadOnly`], [`Kind::Denied`].
     pub fn ensure_writable(&self, id: BucketId) -> Result<()> {
         match self.bucket(id).read_only {
             true => Err(Error::new(Kind::ReadOnly, "this bucket is mounted read-only")),
-            false => Ok(()),
+            // Said when it was found out, and the same for every file.
+            false => self.gateway(id).ensure_acl_is_taken().map_err(|error| Error::from(error).told()),
         }
     }
 
@@ -318,10 +343,13 @@ impl Namespace {
                 self.kept(&place.folder, &place.name, answer)
             }
         };
+        let is_unseen =
+            matches!(&knowledge, Knowledge::Answer(answer) if matches!(answer.presence, Presence::Unseen));
         Ok(match self.node_of(knowledge).0 {
             Some(Node::File(meta)) => Standing::File(Some(meta)),
             Some(Node::Uncommitted) => Standing::File(None),
             Some(Node::Directory(_) | Node::Top) => Standing::Directory,
+            None if is_unseen => Standing::Unseen,
             None => Standing::Absent,
         })
     }
@@ -355,7 +383,7 @@ impl Namespace {
     fn cached(&self, folder: &Folder, name: &FileName) -> Option<Answer> {
         let answer = self.cache.answer(folder, name)?;
         let enough = match &answer.presence {
-            Presence::Absent => true,
+            Presence::Absent | Presence::Unseen => true,
             Presence::Directory(marker) => marker.is_known(Instant::now(), self.cache.lifetime()),
             Presence::File(meta) => meta.details.is_some() || self.listing_suffices(folder),
         };
@@ -373,7 +401,7 @@ impl Namespace {
     /// An answer, unless it is "absent" about a directory that this mount keeps showing.
     fn kept(&self, folder: &Folder, name: &FileName, answer: Answer) -> Knowledge {
         let shown = |at: Folder| self.pending.lock().has_directory(&at);
-        if matches!(answer.presence, Presence::Absent) && folder.folder(name).is_ok_and(shown) {
+        if answer.presence.is_nothing() && folder.folder(name).is_ok_and(shown) {
             let marker = Marker::Missing { asked: answer.asked };
             return Knowledge::Answer(Answer { presence: Presence::Directory(marker), ..answer });
         }
@@ -419,7 +447,7 @@ impl Namespace {
             Presence::File(meta) => Some(Node::File(meta)),
             Presence::Directory(Marker::Present { meta, .. }) => Some(Node::Directory(Some(meta))),
             Presence::Directory(Marker::Missing { .. } | Marker::Unasked) => Some(Node::Directory(None)),
-            Presence::Absent => None,
+            Presence::Absent | Presence::Unseen => None,
         };
         (node, valid_for)
     }
@@ -437,12 +465,14 @@ impl Namespace {
         let answer = Answer { presence: Presence::File(meta), asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);
         self.pending.lock().remove_file(&place.folder, &place.name);
+        self.rights(place.folder.bucket).admitted();
     }
 
     /// Bytes of a file came from S3, so the role may read in its bucket.
     pub fn readable(&self, place: &Place) {
         if let Ok(key) = place.folder.prefix.file(&place.name) {
             self.witnesses(place.folder.bucket).add(&key);
+            self.rights(place.folder.bucket).admitted();
         }
     }
 
@@ -459,7 +489,7 @@ impl Namespace {
         self.ensure_writable(place.folder.bucket)?;
         let exists = || Error::new(Kind::Exists, format!("{} exists", place.name));
         let here = self.settle(&place.folder, &place.name).await?;
-        if !matches!(here.presence, Presence::Absent) || self.in_memory_exists(place) {
+        if !here.presence.is_nothing() || self.in_memory_exists(place) {
             return Err(exists());
         }
         let folder = place.folder.folder(&place.name)?;
@@ -473,8 +503,11 @@ impl Namespace {
         let now = Instant::now();
         let marker = Marker::Present { meta: described(etag, 0, new), asked: now };
         let answer = Answer { presence: Presence::Directory(marker), asked: now };
-        self.cache.directory(&folder).lock().made_empty(now);
+        if matches!(here.presence, Presence::Absent) {
+            self.cache.directory(&folder).lock().made_empty(now);
+        }
         self.cache.learn(&place.folder, &place.name, answer.clone());
+        self.rights(folder.bucket).admitted();
         match self.look_up_answer(parent, &place.name, Knowledge::Answer(answer)) {
             Lookup::Found(entry) => Ok(entry),
             Lookup::Absent(_) => unreachable!("the answer is that of a directory"),
@@ -512,8 +545,7 @@ impl Namespace {
         let uncommitted = self.pending.lock().has_file(&place.folder, &place.name);
         if !uncommitted {
             let key = self.existing_file(place).await?;
-            self.gateway(place.folder.bucket).delete(&key).await?;
-            self.witnesses(place.folder.bucket).remove(&key);
+            self.delete(&place.folder, &key).await?;
         }
         let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);
@@ -528,7 +560,7 @@ impl Namespace {
         match self.settle(&place.folder, &place.name).await?.presence {
             Presence::File(_) => place.folder.prefix.file(&place.name),
             Presence::Directory(_) => Err(Error::new(Kind::IsDirectory, "a directory")),
-            Presence::Absent => Err(Error::new(Kind::NotFound, "no such file")),
+            Presence::Absent | Presence::Unseen => Err(Error::new(Kind::NotFound, "no such file")),
         }
     }
 
@@ -542,7 +574,7 @@ impl Namespace {
         self.ensure_empty(&folder).await?;
         if let Some(marker) = folder.prefix.marker() {
             // Deleting what is not there is no error in S3, and cheaper than asking first.
-            self.gateway(folder.bucket).delete(&marker).await?;
+            self.delete(&folder, &marker).await?;
         }
         self.cache.drop_tree(&folder);
         // Not "absent": there may be a file of that name, which the directory has hidden.
@@ -563,7 +595,7 @@ impl Namespace {
         if self.pending.lock().has_files_below(folder) {
             return Err(not_empty());
         }
-        let page = self.gateway(folder.bucket).list(&folder.prefix, Depth::Level, None, 2).await?;
+        let page = self.list(folder, Depth::Level, None, 2).await?;
         let marker_only = page.objects.iter().all(|(key, _)| key == folder.prefix.as_str());
         if marker_only && page.prefixes.is_empty() { Ok(()) } else { Err(not_empty()) }
     }
@@ -586,22 +618,21 @@ impl Namespace {
     pub fn drop_answer(&self, place: &Place) {
         self.cache.directory(&place.folder).lock().drop_name(&place.name);
     }
+}
 
-    /// Says once for each bucket that its directories cannot be listed, and what would allow it.
-    fn listing_refused(&self, folder: &Folder, error: S3Error) -> Error {
-        let bucket = self.bucket(folder.bucket);
-        let said = &self.said_unlistable[usize::from(folder.bucket.0)];
-        if error.kind() == S3ErrorKind::Denied && !said.swap(true, Ordering::Relaxed) {
-            let name = bucket.gateway.bucket();
-            tracing::warn!(
-                bucket = %name,
-                "the role may not list this bucket: known paths can be read and written, `ls` cannot \
-                 show them. Missing: s3:ListBucket on arn:aws:s3:::{name}, in the role's policy or in \
-                 the bucket's"
-            );
+/// The directories that the configuration names, and those that lead to them.
+fn declared(buckets: &[Bucket]) -> Pending {
+    let mut pending = Pending::default();
+    for (at, bucket) in (0..).zip(buckets) {
+        let folder = |prefix: DirPrefix| Folder { bucket: BucketId(at), prefix };
+        for directory in &bucket.directories {
+            // One that is longer than S3's keys can have nothing in it, and needs no showing.
+            if let Ok(prefix) = DirPrefix::parse(&format!("{}{directory}", bucket.root)) {
+                pending.declare_directory(&folder(bucket.root.clone()), &folder(prefix));
+            }
         }
-        error.into()
     }
+    pending
 }
 
 /// What memory says about a name.
@@ -620,12 +651,16 @@ fn species(node: &Node) -> Species {
 
 /// The description of an object that we wrote ourselves a moment ago.
 pub fn described(etag: crate::s3::ETag, size: u64, new: &NewObject) -> ObjectMeta {
-    let details = crate::s3::ObjectDetails { user: new.user.clone(), content_type: new.content_type.clone() };
+    let details = crate::s3::ObjectDetails {
+        user: new.user.clone(),
+        content_type: new.content_type.clone(),
+        ..Default::default()
+    };
     ObjectMeta {
         etag,
         size,
         last_modified: crate::clock::now(),
-        storage_class: None,
+        storage_class: new.storage_class.clone(),
         details: Some(Arc::new(details)),
     }
 }

@@ -1,7 +1,8 @@
-//! What this mount knows and S3 has not heard: the third kind of metadata.
+//! What this mount knows and S3 has not heard, or does not tell: the third kind of metadata.
 //!
 //! A file that was created and not closed yet has no object; a directory whose last object was
-//! removed leaves no trace in S3 where it had no marker. Both are there for whoever looks through
+//! removed leaves no trace in S3 where it had no marker; one that the configuration names may not be seen in a
+//! bucket that cannot be listed. All are there for whoever looks through
 //! this mount. They outrank the cache, and they are never evicted: a file leaves when its first
 //! commit succeeded or it was given up, a directory when it is removed.
 
@@ -46,6 +47,15 @@ impl Pending {
     /// A directory may have lost its last object and shall stay.
     pub fn keep_directory(&mut self, folder: &Folder) {
         self.directories.insert(folder.clone());
+    }
+
+    /// A directory is there, with all those that lead to it from `root` on.
+    pub fn declare_directory(&mut self, root: &Folder, directory: &Folder) {
+        let mut at = Some(directory.prefix.clone());
+        while let Some(prefix) = at.filter(|prefix| root.prefix.contains(prefix) && *prefix != root.prefix) {
+            at = prefix.parent();
+            self.keep_directory(&Folder { bucket: root.bucket, prefix });
+        }
     }
 
     /// A directory was removed, or has moved away with all that was in it.
@@ -99,6 +109,14 @@ mod tests {
         assert_eq!(pending.directories(&folder("a")), [FileName::parse("b").unwrap()]);
         assert!(pending.remove_file(&folder("a/b"), &name));
         assert!(!pending.has_directory(&folder("a/b")) && !pending.has_files_below(&folder("a")));
+    }
+
+    #[test]
+    fn a_declared_directory_is_there_with_those_that_lead_to_it() {
+        let mut pending = Pending::default();
+        pending.declare_directory(&folder("shown"), &folder("shown/a/b"));
+        let there = ["", "shown", "shown/a", "shown/a/b"].map(|at| pending.has_directory(&folder(at)));
+        assert_eq!(there, [false, false, true, true]);
     }
 
     #[test]

@@ -34,19 +34,31 @@ pub struct Place {
 }
 
 impl Namespace {
-    /// Moves a committed file, over whatever file is there.
+    /// Moves a committed file, onto what `condition` says of the target.
     ///
     /// # Errors
+    /// [`Kind::Exists`] where that is nothing and something is there,
     /// [`Kind::CrossDevice`] where the two buckets cannot copy from each other,
     /// [`Kind::Denied`] before anything happened where we may not delete.
-    pub async fn move_file(&self, from: &Place, onto: &Place, meta: &ObjectMeta) -> Result<ObjectMeta> {
+    pub async fn move_file(
+        &self,
+        from: &Place,
+        onto: &Place,
+        meta: &ObjectMeta,
+        condition: &Precondition,
+    ) -> Result<ObjectMeta> {
         let (old, new) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
-        self.ensure_deletable(&source, &from.folder).await?;
-        let copied = target.copy(&source, &old, meta, &new, None, &Precondition::Whatever).await;
-        let etag = copied.map_err(|error| across(from, onto, error))?;
-        source.delete(&old).await?;
+        self.ensure_deletable(&from.folder).await?;
+        let copied = target.copy(&source, &old, meta, &new, None, condition).await;
+        let etag = copied.map_err(|error| match (error.kind(), condition) {
+            (S3ErrorKind::ConditionFailed, Precondition::MustNotExist) => {
+                Error::caused(Kind::Exists, "the target could not be seen, and is there", error)
+            }
+            _ => across(from, onto, error),
+        })?;
+        self.delete(&from.folder, &old).await?;
         let now = Instant::now();
         let moved = ObjectMeta { etag, last_modified: crate::clock::now(), ..meta.clone() };
         let presence = Presence::File(moved.clone());
@@ -58,11 +70,11 @@ impl Namespace {
 
     /// Moves a directory and all below it. The target is absent, or a directory with nothing in it.
     ///
-    /// Keys that a directory cannot show move along with the others.
+    /// Keys that a directory cannot show move along with the others. `condition` is that of each copy.
     ///
     /// # Errors
     /// [`Kind::CrossDevice`] between buckets, [`Kind::NotEmpty`], [`Kind::Denied`] as for files.
-    pub async fn move_directory(&self, from: &Place, onto: &Place) -> Result<()> {
+    pub async fn move_directory(&self, from: &Place, onto: &Place, condition: &Precondition) -> Result<()> {
         if from.folder.bucket != onto.folder.bucket {
             return Err(Error::new(Kind::CrossDevice, "a directory cannot be moved between buckets"));
         }
@@ -71,11 +83,39 @@ impl Namespace {
             return Err(Error::new(Kind::InvalidArgument, "a directory cannot be moved into itself"));
         }
         let gateway = Arc::clone(self.gateway(old.bucket));
-        self.ensure_deletable(&gateway, &from.folder).await?;
-        let objects = all_below(&gateway, &old.prefix).await?;
-        copy_all(&gateway, &old.prefix, &new.prefix, &objects).await?;
-        delete_all(&gateway, objects.into_iter().map(|(key, _)| key).collect()).await?;
+        self.ensure_deletable(&from.folder).await?;
+        let objects = self.all_below(&old).await?;
+        copy_all(&gateway, (&old.prefix, &new.prefix), &objects, condition).await?;
+        self.delete_all(&old, objects.into_iter().map(|(key, _)| key).collect()).await?;
         self.directory_moved(&old, &new, from, onto);
+        Ok(())
+    }
+
+    /// All objects below a directory, the marker among them.
+    async fn all_below(&self, folder: &Folder) -> Result<Vec<(ObjectKey, ObjectMeta)>> {
+        let mut objects = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.list(folder, Depth::Tree, from.as_ref(), 1000).await?;
+            for (key, meta) in page.objects {
+                objects.push((ObjectKey::parse(key)?, meta));
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    async fn delete_all(&self, folder: &Folder, keys: Vec<ObjectKey>) -> Result<()> {
+        for batch in keys.chunks(DELETES_MAX) {
+            if let Some((_, error)) = self.gateway(folder.bucket).delete_many(batch).await?.into_iter().next()
+            {
+                self.learn_delete(folder, Some(&error));
+                return Err(error.into());
+            }
+            batch.iter().for_each(|key| self.witnesses(folder.bucket).remove(key));
+        }
         Ok(())
     }
 
@@ -93,51 +133,13 @@ impl Namespace {
         pending.remove_directory(old);
         pending.keep_directory(&from.folder);
     }
-
-    /// Finds out whether objects of a directory may be deleted, by deleting one that is not there.
-    /// The answer is remembered for as long as other answers of S3 are.
-    ///
-    /// # Errors
-    /// [`Kind::Denied`].
-    async fn ensure_deletable(&self, gateway: &Gateway, folder: &Folder) -> Result<()> {
-        let lifetime = self.cache.lifetime();
-        if self.deletable.lock().get(folder).is_some_and(|asked| asked.elapsed() < lifetime) {
-            return Ok(());
-        }
-        let probe = format!("{}.s3xmount-may-i-delete-{:016x}", folder.prefix, fastrand::u64(..));
-        gateway.delete(&ObjectKey::parse(probe)?).await.map_err(|error| {
-            Error::from(error).context("a rename needs s3:DeleteObject; nothing was changed")
-        })?;
-        let mut deletable = self.deletable.lock();
-        if deletable.len() >= DELETABLE_MAX {
-            deletable.clear();
-        }
-        deletable.insert(folder.clone(), Instant::now());
-        Ok(())
-    }
-}
-
-/// All objects below a prefix, the marker among them.
-async fn all_below(gateway: &Gateway, prefix: &DirPrefix) -> Result<Vec<(ObjectKey, ObjectMeta)>> {
-    let mut objects = Vec::new();
-    let mut from = None;
-    loop {
-        let page = gateway.list(prefix, Depth::Tree, from.as_ref(), 1000).await?;
-        for (key, meta) in page.objects {
-            objects.push((ObjectKey::parse(key)?, meta));
-        }
-        from = page.next;
-        if from.is_none() {
-            return Ok(objects);
-        }
-    }
 }
 
 async fn copy_all(
     gateway: &Arc<Gateway>,
-    old: &DirPrefix,
-    new: &DirPrefix,
+    (old, new): (&DirPrefix, &DirPrefix),
     objects: &[(ObjectKey, ObjectMeta)],
+    condition: &Precondition,
 ) -> Result<()> {
     let mut copies = JoinSet::new();
     for (key, meta) in objects {
@@ -147,9 +149,10 @@ async fn copy_all(
             joined(copies.join_next().await)?;
         }
         let (gateway, key, meta) = (Arc::clone(gateway), key.clone(), meta.clone());
+        let condition = condition.clone();
         copies.spawn(async move {
             let keep: Option<&NewObject> = None;
-            gateway.copy(&gateway, &key, &meta, &target, keep, &Precondition::Whatever).await
+            gateway.copy(&gateway, &key, &meta, &target, keep, &condition).await
         });
     }
     while let Some(copied) = copies.join_next().await {
@@ -166,15 +169,6 @@ fn joined<T>(outcome: Option<Result<Result<T, S3Error>, tokio::task::JoinError>>
     }
 }
 
-async fn delete_all(gateway: &Gateway, keys: Vec<ObjectKey>) -> Result<()> {
-    for batch in keys.chunks(DELETES_MAX) {
-        if let Some((_, error)) = gateway.delete_many(batch).await?.into_iter().next() {
-            return Err(error.into());
-        }
-    }
-    Ok(())
-}
-
 /// Between buckets a copy may be refused where each file by itself could be read and written;
 /// with EXDEV the caller (`mv`) does just that.
 fn across(from: &Place, onto: &Place, error: S3Error) -> Error {
@@ -187,9 +181,6 @@ fn across(from: &Place, onto: &Place, error: S3Error) -> Error {
         error
     }
 }
-
-/// Directories of which it is remembered that their objects may be deleted.
-const DELETABLE_MAX: usize = 1000;
 
 /// Copies under way at once.
 const COPIES_MAX: usize = 32;

@@ -1,9 +1,18 @@
-//! One name, and the requests that settle what it is.
+//! One name, and the requests that settle it.
 //!
 //! A name may be an object `x`, a directory `x/`, or both; then it is the directory, because a
-//! directory has more to lose. HEAD of the key and LIST of the prefix go out together. Without
-//! the right to list, a directory shows only by its marker, and a refusal of HEAD may mean
-//! "absent": S3 says 403 there so as not to tell. It reads as absent then, unless the
+//! directory has more to lose. Which requests go out depends on what the bucket has taught us (see
+//! [`visibility`](super::visibility)):
+//!
+//! ```text
+//!   listable    HEAD x  ∥  LIST x/ ──► HEAD x/ if the listing shows a marker
+//!   doubtful    HEAD x  ∥  HEAD x/ ──► LIST x/ if neither is there and it is worth trying
+//!   declared, or made here, and doubtful: HEAD x/ alone, for its attributes
+//! ```
+//!
+//! LIST is asked with exactly the directory as its prefix, as that is what policies speak of. Where it is
+//! refused, a directory shows only by its marker, and a refusal of HEAD may mean
+//! "absent": S3 says 403 there so as not to tell. It reads as absent then ([`Presence::Unseen`]), unless the
 //! [`witness`](super::witness) says otherwise, and whatever creates a file of that name commits
 //! on the condition that there is none.
 //!
@@ -17,10 +26,11 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::cache::{Answer, Marker, Presence};
+use super::visibility::Outlook;
 use super::{Folder, Namespace};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::name::{DirPrefix, FileName, ObjectKey};
-use crate::s3::{Depth, Gateway, ObjectMeta, Page, S3Error, S3ErrorKind};
+use crate::s3::{Depth, ObjectMeta, Page, S3Error, S3ErrorKind};
 
 /// Requests about names that are under way.
 #[derive(Debug, Default)]
@@ -68,7 +78,7 @@ impl Namespace {
             // The kind is known and alive; only the description is wanted.
             Some(Presence::File(listed)) => self.describe_file(folder, name, listed).await?,
             Some(Presence::Directory(_)) => self.describe_directory(folder, name, asked).await?,
-            Some(Presence::Absent) | None => self.resolve(folder, name, asked).await?,
+            Some(Presence::Absent | Presence::Unseen) | None => self.resolve(folder, name, asked).await?,
         };
         let answer = Answer { presence, asked };
         self.cache.learn(folder, name, answer.clone());
@@ -76,85 +86,136 @@ impl Namespace {
     }
 
     async fn describe_file(&self, folder: &Folder, name: &FileName, listed: ObjectMeta) -> Result<Presence> {
-        match self.gateway(folder.bucket).head(&folder.prefix.file(name)?).await {
-            Ok(meta) => Ok(Presence::File(self.witnessed(folder, name, meta))),
+        match self.ask_object(folder, &folder.prefix.file(name)?).await {
+            Ok(meta) => Ok(Presence::File(meta)),
             Err(error) if error.kind() == S3ErrorKind::Absent => Ok(Presence::Absent),
             // It may be listed and not be read: the listing is all there is to know.
-            Err(error) if error.kind() == S3ErrorKind::Denied => Ok(Presence::File(listed)),
+            Err(error) if matches!(error.kind(), S3ErrorKind::Denied | S3ErrorKind::KeyRefused) => {
+                Ok(Presence::File(listed))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     async fn describe_directory(&self, folder: &Folder, name: &FileName, asked: Instant) -> Result<Presence> {
-        let marker = self.marker(self.gateway(folder.bucket), &folder.prefix.directory(name)?, asked).await?;
-        Ok(Presence::Directory(marker))
+        Ok(Presence::Directory(self.marker(&folder.folder(name)?, asked).await?))
     }
 
     async fn resolve(&self, folder: &Folder, name: &FileName, asked: Instant) -> Result<Presence> {
-        let gateway = self.gateway(folder.bucket);
         let key = folder.prefix.file(name)?;
         // One byte longer than the key: at the very end of S3's limit there is only the file.
-        let Ok(prefix) = folder.prefix.directory(name) else {
-            return of_head(gateway.head(&key).await);
+        let Ok(directory) = folder.folder(name) else {
+            let head = self.ask_object(folder, &key).await;
+            return self.without_directory(folder, head).await;
         };
-        // Two keys tell a marker from what is in the directory beside it.
-        let (head, list) = tokio::join!(gateway.head(&key), gateway.list(&prefix, Depth::Level, None, 2));
-        if head.is_ok() {
-            self.witnesses(folder.bucket).add(&key);
-        }
-        match list {
-            Ok(page) if has_entries(&page) => match has_marker(&page, &prefix) {
-                true => Ok(Presence::Directory(self.marker(gateway, &prefix, asked).await?)),
-                false => Ok(Presence::Directory(Marker::Missing { asked })),
-            },
-            Ok(_) => of_head(head),
-            Err(error) if error.kind() == S3ErrorKind::Denied => {
-                self.resolve_blindly(folder, &prefix, head, asked).await
+        match self.rights(folder.bucket).outlook(folder, &directory) {
+            Outlook::Listable => self.resolve_by_listing(folder, &key, &directory, asked).await,
+            Outlook::Doubtful { .. } if self.pending.lock().has_directory(&directory) => {
+                Ok(Presence::Directory(self.marker(&directory, asked).await?))
             }
+            Outlook::Doubtful { worth_trying } => {
+                self.resolve_by_objects(folder, &key, &directory, worth_trying, asked).await
+            }
+        }
+    }
+
+    async fn resolve_by_listing(
+        &self,
+        folder: &Folder,
+        key: &ObjectKey,
+        directory: &Folder,
+        asked: Instant,
+    ) -> Result<Presence> {
+        // Two keys tell a marker from what is in the directory beside it.
+        let list = self.list(directory, Depth::Level, None, 2);
+        let (head, page) = tokio::join!(self.ask_object(folder, key), list);
+        match page {
+            Ok(page) if has_marker(&page, &directory.prefix) => {
+                Ok(Presence::Directory(self.marker(directory, asked).await?))
+            }
+            Ok(page) if has_entries(&page) => Ok(Presence::Directory(Marker::Missing { asked })),
+            Ok(_) => self.without_directory(folder, head).await,
+            Err(error) if error.kind() == S3ErrorKind::Denied => match self.marker(directory, asked).await? {
+                Marker::Missing { .. } | Marker::Unasked => self.without_directory(folder, head).await,
+                marker => Ok(Presence::Directory(marker)),
+            },
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn resolve_blindly(
+    async fn resolve_by_objects(
         &self,
         folder: &Folder,
-        prefix: &DirPrefix,
-        head: Result<ObjectMeta, S3Error>,
+        key: &ObjectKey,
+        directory: &Folder,
+        worth_trying: bool,
         asked: Instant,
     ) -> Result<Presence> {
-        let gateway = self.gateway(folder.bucket);
-        if let Marker::Present { meta, asked } = self.marker(gateway, prefix, asked).await? {
-            return Ok(Presence::Directory(Marker::Present { meta, asked }));
+        let (head, marker) = tokio::join!(self.ask_object(folder, key), self.marker(directory, asked));
+        if let marker @ Marker::Present { .. } = marker? {
+            return Ok(Presence::Directory(marker));
         }
-        match head {
-            Err(error) if error.kind() == S3ErrorKind::Denied => {
-                match self.witnesses(folder.bucket).believe_absence(gateway).await {
-                    true => Ok(Presence::Absent),
-                    false => Err(error.into()),
-                }
+        // Who is told that something is absent may list, at least something.
+        let is_told = matches!(&head, Err(error) if error.kind() == S3ErrorKind::Absent);
+        let is_refused = matches!(&head, Err(error) if error.kind() == S3ErrorKind::Denied);
+        if is_told || (is_refused && worth_trying) {
+            match self.list(directory, Depth::Level, None, 1).await {
+                Ok(page) if has_entries(&page) => return Ok(Presence::Directory(Marker::Missing { asked })),
+                Err(error) if error.kind() != S3ErrorKind::Denied => return Err(error.into()),
+                Ok(_) | Err(_) => {}
             }
-            head => of_head(head),
+        }
+        self.without_directory(folder, head).await
+    }
+
+    /// What a name in `folder` is that is no directory as far as we can see, from what HEAD said of its key.
+    async fn without_directory(
+        &self,
+        folder: &Folder,
+        head: Result<ObjectMeta, S3Error>,
+    ) -> Result<Presence> {
+        let error = match head {
+            Ok(meta) => return Ok(Presence::File(meta)),
+            Err(error) => error,
+        };
+        match error.kind() {
+            S3ErrorKind::Absent => Ok(Presence::Absent),
+            S3ErrorKind::Denied if self.means_absence(folder).await => Ok(Presence::Unseen),
+            _ => Err(error.into()),
         }
     }
 
+    /// Whether a key in `folder` that was refused is to be taken for an absent one.
+    async fn means_absence(&self, folder: &Folder) -> bool {
+        !self.rights(folder.bucket).tells_absence(folder)
+            && self.witnesses(folder.bucket).believe_absence(self.gateway(folder.bucket)).await
+    }
+
     /// Asks for the marker of a directory. One that may not be seen is none.
-    async fn marker(&self, gateway: &Gateway, prefix: &DirPrefix, asked: Instant) -> Result<Marker> {
-        let Some(key) = prefix.marker() else { return Ok(Marker::Missing { asked }) };
-        match gateway.head(&key).await {
+    async fn marker(&self, directory: &Folder, asked: Instant) -> Result<Marker> {
+        let Some(key) = directory.prefix.marker() else { return Ok(Marker::Missing { asked }) };
+        match self.ask_object(directory, &key).await {
             Ok(meta) => Ok(Marker::Present { meta, asked }),
-            Err(error) if matches!(error.kind(), S3ErrorKind::Absent | S3ErrorKind::Denied) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    S3ErrorKind::Absent | S3ErrorKind::Denied | S3ErrorKind::KeyRefused
+                ) =>
+            {
                 Ok(Marker::Missing { asked })
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// An object that could be read vouches for our right to read in its bucket.
-    fn witnessed(&self, folder: &Folder, name: &FileName, meta: ObjectMeta) -> ObjectMeta {
-        if let Ok(key) = folder.prefix.file(name) {
-            self.witnesses(folder.bucket).add(&key);
+    /// Asks for an object. One that could be read vouches for our right to read in its bucket.
+    async fn ask_object(&self, folder: &Folder, key: &ObjectKey) -> Result<ObjectMeta, S3Error> {
+        let head = self.gateway(folder.bucket).head(key).await;
+        if head.is_ok() {
+            self.witnesses(folder.bucket).add(key);
+            self.rights(folder.bucket).admitted();
         }
-        meta
+        head
     }
 
     /// Asks for one object's description, whatever is cached, and learns from the answer.
@@ -163,29 +224,21 @@ impl Namespace {
     /// [`Kind::NotFound`](crate::error::Kind::NotFound) when it is absent.
     pub(super) async fn head(&self, folder: &Folder, name: &FileName) -> Result<ObjectMeta> {
         let asked = Instant::now();
-        let key: ObjectKey = folder.prefix.file(name)?;
-        match self.gateway(folder.bucket).head(&key).await {
+        let error = match self.ask_object(folder, &folder.prefix.file(name)?).await {
             Ok(meta) => {
-                let meta = self.witnessed(folder, name, meta);
-                let answer = Answer { presence: Presence::File(meta.clone()), asked };
-                self.cache.learn(folder, name, answer);
-                Ok(meta)
+                let presence = Presence::File(meta.clone());
+                self.cache.learn(folder, name, Answer { presence, asked });
+                return Ok(meta);
             }
-            Err(error) => {
-                if error.kind() == S3ErrorKind::Absent {
-                    self.cache.learn(folder, name, Answer { presence: Presence::Absent, asked });
-                }
-                Err(error.into())
-            }
-        }
-    }
-}
-
-fn of_head(head: Result<ObjectMeta, S3Error>) -> Result<Presence> {
-    match head {
-        Ok(meta) => Ok(Presence::File(meta)),
-        Err(error) if error.kind() == S3ErrorKind::Absent => Ok(Presence::Absent),
-        Err(error) => Err(error.into()),
+            Err(error) => error,
+        };
+        let presence = match error.kind() {
+            S3ErrorKind::Absent => Presence::Absent,
+            S3ErrorKind::Denied if self.means_absence(folder).await => Presence::Unseen,
+            _ => return Err(error.into()),
+        };
+        self.cache.learn(folder, name, Answer { presence, asked });
+        Err(Error::caused(Kind::NotFound, "no such file", error))
     }
 }
 

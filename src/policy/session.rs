@@ -133,13 +133,14 @@ pub(super) fn literal(text: &str) -> String {
     })
 }
 
-/// What reading takes.
-const READ: &[&str] = &["s3:GetObject"];
+/// What reading takes. The ACL is read for whoever asks for that extended attribute.
+const READ: &[&str] = &["s3:GetObject", "s3:GetObjectAcl"];
 
 /// What reading and writing takes. Tags are there because a copy takes those of its source along,
 /// and is refused if it may not.
 const WRITTEN: &[&str] = &[
     "s3:GetObject",
+    "s3:GetObjectAcl",
     "s3:PutObject",
     "s3:PutObjectAcl",
     "s3:DeleteObject",
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn a_mount_that_only_reads_has_a_session_that_only_reads() {
         let document = policy(&["one"], true).unwrap();
-        assert_eq!(document["Statement"][0]["Action"], json!(["s3:GetObject"]));
+        assert_eq!(document["Statement"][0]["Action"], json!(["s3:GetObject", "s3:GetObjectAcl"]));
         assert_eq!(document["Statement"][2]["Action"], json!(["kms:Decrypt"]));
         assert!(!document.to_string().contains("Put"));
     }

@@ -1,6 +1,6 @@
 //! SDK clients: where they send, how long they wait, how often they try, who they say they are.
 //!
-//! There are two for each region, differing only in patience. *Quick* ones carry requests that
+//! There are two for each bucket, differing only in patience, and one more for copies. *Quick* ones carry requests that
 //! S3 answers at once: an attempt whose answer does not begin is given up after some seconds and made again,
 //! because applications do not expect a file system to have transient errors. *Bulk* ones carry
 //! bodies up, and requests that S3 may work on for minutes (completing an upload, copying).
@@ -21,7 +21,9 @@ use aws_sdk_s3::config::{
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::gaps::Server;
 use super::healing::{CredentialsOwner, Healing};
+use super::region::{Directions, Redirects, Residence};
 
 /// How to reach S3, the same for all buckets of a mount.
 #[derive(Clone)]
@@ -32,10 +34,26 @@ pub struct Endpoint {
     pub owner: Arc<dyn CredentialsOwner>,
     /// One connection pool for everything; `None` makes one.
     pub http: Option<SharedHttpClient>,
-    /// A server other than AWS.
+    /// Where S3 answers, if not at AWS's own endpoints.
     pub url: Option<String>,
+    /// Who answers there.
+    pub server: Server,
     /// Bucket in the path of the URL and not in its host name.
     pub force_path_style: bool,
+    /// Which of AWS's own endpoints is meant, where there is no `url`.
+    pub variant: Variant,
+}
+
+/// Which of the endpoints that AWS has for a region.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Variant {
+    /// The one that also answers over IPv6.
+    pub dualstack: bool,
+    /// The one whose cryptography is validated under FIPS 140.
+    pub fips: bool,
+    /// The one close by, from which bytes travel on AWS's own lines. Copies do not go there, as it
+    /// knows none across regions (S3 user guide, "Transfer Acceleration").
+    pub accelerate: bool,
 }
 
 /// A pool of connections for all clients of a mount.
@@ -44,30 +62,54 @@ pub fn connections() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
-/// The two clients for one region.
+/// The clients for one bucket. They go to its residence, and follow it if it turns out to be elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) quick: aws_sdk_s3::Client,
     pub(super) bulk: aws_sdk_s3::Client,
+    /// As patient as `bulk`, and never accelerated.
+    pub(super) copies: aws_sdk_s3::Client,
 }
 
 impl Clients {
-    pub(super) fn new(endpoint: &Endpoint, region: &str) -> Self {
-        let config = config(endpoint, region);
+    pub(super) fn new(endpoint: &Endpoint, residence: &Residence) -> Self {
+        let redirects = Redirects(residence.clone());
+        let config = config(endpoint, &residence.region())
+            .endpoint_resolver(Directions::new(residence.clone()))
+            .interceptor(redirects.clone())
+            .retry_classifier(redirects)
+            .accelerate(endpoint.variant.accelerate);
         let quick = config.clone().timeout_config(quick_timeouts());
         let bulk = config.timeout_config(bulk_timeouts());
+        let copies = bulk.clone().accelerate(false);
         Self {
             quick: aws_sdk_s3::Client::from_conf(quick.build()),
             bulk: aws_sdk_s3::Client::from_conf(bulk.build()),
+            copies: aws_sdk_s3::Client::from_conf(copies.build()),
         }
     }
 }
 
-/// A client that signs nothing, for what S3 tells anybody.
+/// A client that asks where a bucket lives, and so does not follow it there.
+pub(super) fn asking(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(config(endpoint, region).timeout_config(quick_timeouts()).build())
+}
+
+/// A client that asks the same and signs nothing, for what S3 tells anybody.
 pub(super) fn unsigned(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::Client {
+    aws_sdk_s3::Client::from_conf(unsigned_config(endpoint, region).build())
+}
+
+/// One that takes no for an answer: where perhaps nobody is, one attempt is enough.
+pub(super) fn unsigned_once(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::Client {
+    let config = unsigned_config(endpoint, region).retry_config(RetryConfig::disabled());
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+fn unsigned_config(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::config::Builder {
     let mut config = config(endpoint, region).allow_no_auth().timeout_config(quick_timeouts());
     config.set_credentials_provider(None);
-    aws_sdk_s3::Client::from_conf(config.build())
+    config
 }
 
 fn config(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::config::Builder {
@@ -84,14 +126,23 @@ fn config(endpoint: &Endpoint, region: &str) -> aws_sdk_s3::config::Builder {
         .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
         .stalled_stream_protection(stalled_streams())
         .force_path_style(endpoint.force_path_style)
+        .use_dual_stack(endpoint.variant.dualstack)
+        .use_fips(endpoint.variant.fips)
         .use_arn_region(true)
         // "Supported" makes the SDK compute the checksum that a request names. With "required" it
         // names it and sends none, which is refused (aws-sdk-s3 1.157, http_request_checksum.rs).
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     config.set_http_client(endpoint.http.clone());
-    config.set_endpoint_url(endpoint.url.clone());
+    config.set_endpoint_url(endpoint.url.as_deref().map(closed));
     config
+}
+
+/// The URL with a slash behind its path. Without one the SDK joins `https://host/base` and a bucket to
+/// `https://host/basebucket` (aws-sdk-s3 1.157).
+fn closed(url: &str) -> String {
+    let has_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    if has_path && !url.ends_with('/') { format!("{url}/") } else { url.to_owned() }
 }
 
 /// Ten attempts with up to five seconds between them ride out a restart of a server or a

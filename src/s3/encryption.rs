@@ -1,6 +1,7 @@
 //! How S3 encrypts an object, which its description tells and its bytes do not.
 
 use super::Gateway;
+use super::customer_key::keyed;
 use super::error::S3Error;
 use crate::name::ObjectKey;
 
@@ -32,7 +33,7 @@ impl Gateway {
         let call = call
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request, &error))?;
+        let output = keyed!(call, self.rules).send().await.map_err(|error| self.failed(request, &error))?;
         let algorithm = output.server_side_encryption.map(|algorithm| algorithm.as_str().to_owned());
         Ok(Encryption { algorithm, kms_key_id: output.ssekms_key_id })
     }

@@ -16,6 +16,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
+use super::explain::is_about_a_key;
 use crate::error::{Error, Kind, innermost_words};
 
 /// Why a request failed: one variant for each thing a caller might do about it.
@@ -51,8 +52,13 @@ pub enum S3ErrorKind {
     InvalidRange,
     /// The object is archived and must be restored first.
     Archived,
+    /// The key that encrypts the object is not ours to use: KMS denies it, or a customer's key is missing or is not
+    /// the one.
+    KeyRefused,
     /// The server does not know this request or one of its headers.
     Unsupported,
+    /// The bucket lives in another region than the request was sent to, and S3 did not say where.
+    WrongRegion,
     /// Anything else.
     Unexpected,
 }
@@ -68,6 +74,7 @@ struct Failure {
     status: Option<u16>,
     code: Option<String>,
     message: Option<String>,
+    hint: Option<String>,
     request_id: Option<String>,
     extended_request_id: Option<String>,
 }
@@ -99,9 +106,19 @@ impl S3Error {
         self.0.code.as_deref()
     }
 
-    /// The sentence that came with the code.
+    /// What S3 says in words, if anything.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
+    }
+
+    /// What was asked.
+    pub fn request(&self) -> &RequestName {
+        &self.0.request
+    }
+
+    /// Returns this error with advice for people.
+    pub(super) fn hinted(self, hint: String) -> Self {
+        Self(Arc::new(Failure { hint: Some(hint), ..Failure::clone(&self.0) }))
     }
 
     /// Returns an error that no answer of S3 stands behind.
@@ -112,6 +129,7 @@ impl S3Error {
             status: None,
             code: None,
             message: Some(message.into()),
+            hint: None,
             request_id: None,
             extended_request_id: None,
         }))
@@ -129,6 +147,7 @@ impl S3Error {
             status: None,
             code,
             message,
+            hint: None,
             request_id: None,
             extended_request_id: None,
         }))
@@ -143,7 +162,11 @@ impl S3Error {
         let code = error.code().map(str::to_owned);
         let (kind, message) = match error {
             SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
-                (of_answer(status, code.as_deref()), error.message().map(str::to_owned))
+                let kind = match is_about_a_key(code.as_deref(), error.message()) {
+                    true => S3ErrorKind::KeyRefused,
+                    false => of_answer(status, code.as_deref()),
+                };
+                (kind, error.message().map(str::to_owned))
             }
             _ => (of_no_answer(error), Some(innermost_words(error))),
         };
@@ -158,6 +181,7 @@ impl S3Error {
             status,
             code,
             message,
+            hint: None,
             request_id: error.request_id().map(str::to_owned),
             extended_request_id: error.extended_request_id().map(str::to_owned),
         }))
@@ -170,6 +194,7 @@ fn of_answer(status: Option<u16>, code: Option<&str>) -> S3ErrorKind {
         return kind;
     }
     match status {
+        Some(301 | 302 | 307) => S3ErrorKind::WrongRegion,
         Some(404) => S3ErrorKind::Absent,
         Some(401 | 403) => S3ErrorKind::Denied,
         Some(409) => S3ErrorKind::Conflict,
@@ -178,7 +203,7 @@ fn of_answer(status: Option<u16>, code: Option<&str>) -> S3ErrorKind {
         Some(416) => S3ErrorKind::InvalidRange,
         Some(429) => S3ErrorKind::Throttled,
         Some(501) => S3ErrorKind::Unsupported,
-        Some(200..300 | 500..) => S3ErrorKind::Unavailable,
+        Some(200..=299 | 500..) => S3ErrorKind::Unavailable,
         _ => S3ErrorKind::Unexpected,
     }
 }
@@ -190,7 +215,7 @@ fn of_code(code: &str) -> Option<S3ErrorKind> {
         "NoSuchBucket" => S3ErrorKind::NoBucket,
         "NoSuchUpload" => S3ErrorKind::NoUpload,
         "AccessControlListNotSupported" => S3ErrorKind::AclRefused,
-        "InvalidObjectState" => S3ErrorKind::Archived,
+        "InvalidObjectState" | "ObjectNotInActiveTierError" => S3ErrorKind::Archived,
         "PreconditionFailed" => S3ErrorKind::ConditionFailed,
         "ConditionalRequestConflict" | "OperationAborted" => S3ErrorKind::Conflict,
         "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => S3ErrorKind::Throttled,
@@ -199,6 +224,11 @@ fn of_code(code: &str) -> Option<S3ErrorKind> {
         "KeyTooLongError" | "KeyTooLong" => S3ErrorKind::KeyTooLong,
         "InvalidRange" => S3ErrorKind::InvalidRange,
         "NotImplemented" => S3ErrorKind::Unsupported,
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "Redirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => S3ErrorKind::WrongRegion,
         code if refuses_credentials(code) => S3ErrorKind::Credentials,
         _ => return None,
     })
@@ -257,7 +287,8 @@ impl From<S3Error> for Error {
             | S3ErrorKind::NotTheOwner
             | S3ErrorKind::AclRefused
             | S3ErrorKind::Credentials
-            | S3ErrorKind::Archived => Kind::Denied,
+            | S3ErrorKind::Archived
+            | S3ErrorKind::KeyRefused => Kind::Denied,
             S3ErrorKind::ConditionFailed => Kind::Changed,
             S3ErrorKind::TooLarge => Kind::TooLarge,
             S3ErrorKind::KeyTooLong => Kind::NameTooLong,
@@ -267,19 +298,26 @@ impl From<S3Error> for Error {
             | S3ErrorKind::Throttled
             | S3ErrorKind::Unavailable
             | S3ErrorKind::InvalidRange
+            | S3ErrorKind::WrongRegion
             | S3ErrorKind::Unexpected => Kind::Io,
         };
         match error.kind() {
-            S3ErrorKind::Denied | S3ErrorKind::AclRefused => {
-                Self::new(kind, format!("{error}{ASK_THE_DOCTOR}"))
+            S3ErrorKind::WrongRegion => Self::new(kind, format!("{error}; hint: {ELSEWHERE}")),
+            S3ErrorKind::Denied | S3ErrorKind::AclRefused | S3ErrorKind::KeyRefused => {
+                let mark = if error.0.hint.is_some() { "" } else { "hint: " };
+                Self::new(kind, format!("{error}; {mark}{ASK_THE_DOCTOR}"))
             }
             _ => Self::new(kind, error.to_string()),
         }
     }
 }
 
+/// What to do about a bucket that is not where it was looked for.
+const ELSEWHERE: &str = "the bucket lives in another region; leave its `region` away in the configuration \
+    file, or let --region name one of the same partition";
+
 /// A refusal names no policy, and there is a command that finds it out.
-const ASK_THE_DOCTOR: &str = "; hint: s3xmount doctor says what is missing where";
+const ASK_THE_DOCTOR: &str = "s3xmount doctor says what is missing where";
 
 impl fmt::Display for RequestName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -311,6 +349,9 @@ impl fmt::Display for S3Error {
         }
         if let Some(id) = &failure.extended_request_id {
             write!(f, " id-2={id}")?;
+        }
+        if let Some(hint) = &failure.hint {
+            write!(f, "; hint: {hint}")?;
         }
         Ok(())
     }
@@ -348,6 +389,10 @@ mod tests {
             (500, Some("InternalError"), S3ErrorKind::Unavailable),
             (200, None, S3ErrorKind::Unavailable),
             (501, Some("NotImplemented"), S3ErrorKind::Unsupported),
+            (301, None, S3ErrorKind::WrongRegion),
+            (301, Some("PermanentRedirect"), S3ErrorKind::WrongRegion),
+            (400, Some("AuthorizationHeaderMalformed"), S3ErrorKind::WrongRegion),
+            (400, Some("IllegalLocationConstraintException"), S3ErrorKind::WrongRegion),
             (400, None, S3ErrorKind::Unexpected),
             (400, Some("MalformedXML"), S3ErrorKind::Unexpected),
         ];

@@ -6,11 +6,13 @@ use std::time::SystemTime;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::Gateway;
+use super::customer_key::keyed;
 use super::error::{RequestName, S3Error, S3ErrorKind};
-use super::object::{ByteRange, ETag, ObjectDetails, ObjectMeta, UserMetadata};
+use super::gaps::Gap;
+use super::object::{ByteRange, ETag, ObjectDetails, ObjectMeta, UserMetadata, is_archive};
 use crate::name::ObjectKey;
 
 impl Gateway {
@@ -42,7 +44,7 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        call.send().await.map_err(|error| S3Error::sort(request, &error))
+        keyed!(call, self.rules).send().await.map_err(|error| self.failed(request, &error))
     }
 
     fn described(&self, key: &ObjectKey, output: HeadObjectOutput) -> Result<ObjectMeta, S3Error> {
@@ -100,9 +102,15 @@ impl Gateway {
             .set_if_match(version.map(|version| version.as_str().to_owned()))
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        match call.send().await {
-            Ok(output) => ObjectBody::new(request, output, range),
-            Err(error) => Err(S3Error::sort(request, &error)),
+        match keyed!(call, self.rules).send().await {
+            Ok(output) => {
+                let body = ObjectBody::new(request, output, range)?;
+                if body.skip_bytes > 0 {
+                    self.gaps.note(Gap::Range);
+                }
+                Ok(body)
+            }
+            Err(error) => Err(self.failed(request, &error)),
         }
     }
 }
@@ -113,6 +121,10 @@ pub struct ObjectBody {
     meta: ObjectMeta,
     stream: ByteStream,
     request: RequestName,
+    /// What comes first and was not asked for, from servers that know no ranges.
+    skip_bytes: u64,
+    /// What was asked for and has not come yet.
+    left_bytes: u64,
 }
 
 impl ObjectBody {
@@ -121,15 +133,20 @@ impl ObjectBody {
         mut output: GetObjectOutput,
         asked: Option<ByteRange>,
     ) -> Result<Self, S3Error> {
+        let is_whole = output.content_range.is_none();
         if let Some(range) = asked.filter(|range| !begins_at(range.start, output.content_range.as_deref())) {
             let message = format!("asked for {range}, and was answered {:?}", output.content_range);
             return Err(S3Error::local(S3ErrorKind::Unexpected, request, message));
         }
         let stream = std::mem::take(&mut output.body);
-        match meta_of_get(output) {
-            Some(meta) => Ok(Self { meta, stream, request }),
-            None => Err(incomplete(request)),
+        let Some(meta) = meta_of_get(output) else { return Err(incomplete(request)) };
+        let skip_bytes = asked.filter(|_| is_whole).map_or(0, |range| range.start);
+        if skip_bytes > 0 && skip_bytes >= meta.size {
+            let message = "the object ends before the range begins";
+            return Err(S3Error::local(S3ErrorKind::InvalidRange, request, message));
         }
+        let left_bytes = asked.map_or(u64::MAX, |range| range.len());
+        Ok(Self { meta, stream, request, skip_bytes, left_bytes })
     }
 
     /// Description of the whole object, details included.
@@ -142,30 +159,64 @@ impl ObjectBody {
     /// # Errors
     /// [`S3ErrorKind::Unavailable`] when the connection broke: ask for the rest again.
     pub async fn next(&mut self) -> Option<Result<Bytes, S3Error>> {
-        let chunk = self.stream.next().await?;
-        Some(chunk.map_err(|error| {
-            S3Error::local(S3ErrorKind::Unavailable, self.request.clone(), format!("body cut short: {error}"))
-        }))
+        loop {
+            let mut chunk = match self.stream.next().await? {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    let message = format!("body cut short: {error}");
+                    return Some(Err(S3Error::local(
+                        S3ErrorKind::Unavailable,
+                        self.request.clone(),
+                        message,
+                    )));
+                }
+            };
+            let skipped = self.skip_bytes.min(chunk.len() as u64);
+            self.skip_bytes -= skipped;
+            chunk.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
+            chunk.truncate(usize::try_from(self.left_bytes).unwrap_or(usize::MAX));
+            self.left_bytes -= chunk.len() as u64;
+            match (chunk.is_empty(), self.left_bytes) {
+                (false, _) => return Some(Ok(chunk)),
+                // The rest is nobody's, and the connection is worth less than reading it.
+                (true, 0) => return None,
+                (true, _) => {}
+            }
+        }
     }
 }
 
-/// Whether an answer is about the bytes from `start` on. One without a range is the whole object,
-/// as servers send it that do not know ranges: good for its beginning and for nothing else.
+/// Whether an answer has the bytes from `start` on. One without a range is the whole object, as
+/// servers send it that do not know ranges, and has them behind others.
 fn begins_at(start: u64, content_range: Option<&str>) -> bool {
-    match content_range.and_then(|range| range.strip_prefix("bytes ")) {
-        Some(range) => range.split_once('-').is_some_and(|(first, _)| first.parse() == Ok(start)),
-        None => start == 0,
-    }
+    let Some(range) = content_range else { return true };
+    let first = range.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
+    first.is_some_and(|(first, _)| first.parse() == Ok(start))
 }
 
 fn meta_of_head(output: HeadObjectOutput) -> Option<ObjectMeta> {
+    let archived = is_in_archive(&output);
+    let details = ObjectDetails {
+        version_id: output.version_id,
+        archived,
+        ..details(output.metadata, output.content_type)
+    };
     Some(ObjectMeta {
         etag: ETag::new(output.e_tag.as_deref()?),
         size: u64::try_from(output.content_length?).ok()?,
         last_modified: time_of(output.last_modified),
         storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
-        details: Some(details(output.metadata, output.content_type)),
+        details: Some(Arc::new(details)),
     })
+}
+
+/// Whether the bytes have to be restored before they can be had. Those of INTELLIGENT_TIERING move into an archive and
+/// back while their class stays the same, so S3 has another header for it.
+fn is_in_archive(output: &HeadObjectOutput) -> bool {
+    let class = output.storage_class.as_ref().is_some_and(|class| is_archive(class.as_str()));
+    let restored =
+        output.restore.as_deref().is_some_and(|restore| restore.contains("ongoing-request=\"false\""));
+    (class || output.archive_status.is_some()) && !restored
 }
 
 fn meta_of_get(output: GetObjectOutput) -> Option<ObjectMeta> {
@@ -173,23 +224,25 @@ fn meta_of_get(output: GetObjectOutput) -> Option<ObjectMeta> {
         Some(range) => range.rsplit_once('/')?.1.parse().ok()?,
         None => u64::try_from(output.content_length?).ok()?,
     };
+    let details =
+        ObjectDetails { version_id: output.version_id, ..details(output.metadata, output.content_type) };
     Some(ObjectMeta {
         etag: ETag::new(output.e_tag.as_deref()?),
         size,
         last_modified: time_of(output.last_modified),
         storage_class: output.storage_class.map(|class| class.as_str().to_owned()),
-        details: Some(details(output.metadata, output.content_type)),
+        details: Some(Arc::new(details)),
     })
 }
 
 fn details(
     metadata: Option<std::collections::HashMap<String, String>>,
     content_type: Option<String>,
-) -> Arc<ObjectDetails> {
+) -> ObjectDetails {
     // Header names come back in whatever case the server likes; S3 itself keeps them in lower case.
     let user: UserMetadata =
         metadata.into_iter().flatten().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
-    Arc::new(ObjectDetails { user, content_type })
+    ObjectDetails { user, content_type, ..ObjectDetails::default() }
 }
 
 pub(super) fn time_of(time: Option<DateTime>) -> SystemTime {
@@ -208,7 +261,7 @@ mod tests {
     fn bytes_from_another_place_are_not_taken_for_those_that_were_asked_for() {
         assert!(begins_at(5, Some("bytes 5-9/100")));
         assert!(!begins_at(5, Some("bytes 0-9/100")));
-        assert!(!begins_at(5, None));
-        assert!(begins_at(0, None));
+        assert!(!begins_at(5, Some("5-9/100")), "that is no range");
+        assert!(begins_at(5, None), "that is the whole object");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 
 use super::error::{S3Error, S3ErrorKind};
+use super::gaps::Gap;
 
 /// One form in which uploads are guarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,12 @@ impl Form {
         self.checksum == Checksum::None
     }
 
+    /// What a server lacks that takes this form and none better.
+    pub(super) fn gaps(self) -> Vec<Gap> {
+        let checksum = (self.checksum != Checksum::Crc64Nvme).then_some(Gap::Checksum);
+        checksum.into_iter().chain(self.signs_payload.then_some(Gap::UnsignedPayload)).collect()
+    }
+
     /// The next form to offer to a server that refused this one.
     pub(super) fn next(self) -> Option<Self> {
         let at = LADDER.iter().position(|form| *form == self)?;
@@ -67,9 +74,7 @@ impl Integrity {
     /// Remembers a form that was accepted after better ones had been refused.
     pub(super) fn settle(&self, form: Form) {
         let Some(at) = LADDER.iter().position(|candidate| *candidate == form) else { return };
-        if self.0.fetch_max(at, Ordering::Relaxed) < at {
-            tracing::warn!(?form, "the server refused the usual checksum of uploads; using a simpler one");
-        }
+        self.0.fetch_max(at, Ordering::Relaxed);
     }
 }
 

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
-use super::error::S3Error;
-use super::integrity::{Form, may_be_about_form};
+use super::concessions::Concession;
+use super::conditions::Writing;
+use super::customer_key::{keyed, source_keyed};
+use super::error::{S3Error, S3ErrorKind};
+use super::gaps::Gap;
+use super::integrity::Form;
 use super::object::{ByteRange, ETag, NewObject, Precondition};
 use super::put::{Body, conditional, guarded, metadata, owned};
 use super::{Gateway, WriteRules};
@@ -43,48 +47,50 @@ impl Gateway {
     /// Begins a multipart upload.
     ///
     /// # Errors
-    /// [`S3ErrorKind::Denied`](super::S3ErrorKind::Denied) without the right to put objects, or to set their ACL.
+    /// [`S3ErrorKind::Denied`] without the right to put objects, or to set their ACL.
     pub async fn begin_upload(self: &Arc<Self>, key: &ObjectKey, new: &NewObject) -> Result<Upload, S3Error> {
-        let _permit = self.permit().await;
-        let mut form = self.integrity.form();
-        loop {
-            match self.begin_upload_once(key, new, form).await {
-                Ok(id) => {
-                    self.integrity.settle(form);
-                    return Ok(Upload { gateway: Arc::clone(self), key: key.clone(), id, form });
-                }
-                Err(error) if may_be_about_form(&error) => match form.next() {
-                    Some(next) => form = next,
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
-        }
+        let wish = self.wish(Writing::Put, true, &Precondition::Whatever);
+        let (id, form) =
+            self.conceding(wish, |concession| self.begin_upload_once(key, new, concession)).await?;
+        Ok(Upload { gateway: Arc::clone(self), key: key.clone(), id, form })
     }
 
     async fn begin_upload_once(
         &self,
         key: &ObjectKey,
         new: &NewObject,
-        form: Form,
-    ) -> Result<String, S3Error> {
+        concession: Concession,
+    ) -> Result<(String, Form), S3Error> {
+        let _permit = self.permit().await;
+        let form = concession.form;
         let request = self.request("CreateMultipartUpload", Some(key.as_str()));
         let call =
             self.clients.quick.create_multipart_upload().bucket(self.bucket.as_str()).key(key.as_str());
-        let call = owned!(call, &self.rules)
+        let owned = owned!(call, &self.rules, new.storage_class.as_deref());
+        let call = if concession.sends_acl { owned } else { owned.set_acl(None) }
             .set_content_type(new.content_type.clone())
             .set_metadata(Some(metadata(&new.user)))
             .set_checksum_algorithm(form.algorithm())
             .set_checksum_type(form.kind());
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
-        output.upload_id.ok_or_else(|| {
-            S3Error::local(super::S3ErrorKind::Unexpected, request, "the answer lacks an upload id")
-        })
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
+        let id = output.upload_id.ok_or_else(|| {
+            S3Error::local(S3ErrorKind::Unexpected, request, "the answer lacks an upload id")
+        })?;
+        Ok((id, form))
     }
 
     /// An upload begun earlier, perhaps by a process that died, so that it can be aborted.
     pub fn resume_upload(self: &Arc<Self>, key: &ObjectKey, upload_id: String) -> Upload {
         Upload { gateway: Arc::clone(self), key: key.clone(), id: upload_id, form: self.integrity.form() }
+    }
+}
+
+impl Gateway {
+    /// That copying parts is refused as unknown says nothing about this copy, and all about the server.
+    fn learn_part_copy(&self, error: &S3Error) {
+        if self.gaps.may_be() && (error.kind() == S3ErrorKind::Unsupported || error.status() == Some(405)) {
+            self.gaps.note(Gap::PartCopy);
+        }
     }
 }
 
@@ -97,7 +103,7 @@ impl Upload {
     /// Sends one part up. The same number sent again replaces what it was before.
     ///
     /// # Errors
-    /// [`S3ErrorKind::NoUpload`](super::S3ErrorKind::NoUpload) when somebody aborted the upload.
+    /// [`S3ErrorKind::NoUpload`] when somebody aborted the upload.
     pub async fn put_part(&self, number: u32, body: Body) -> Result<Part, S3Error> {
         let gateway = &*self.gateway;
         let request = gateway.request("UploadPart", Some(self.key.as_str()));
@@ -113,22 +119,17 @@ impl Upload {
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer())
             .set_checksum_algorithm(self.form.algorithm())
-            .body(body.stream())
-            .customize();
-        let call = guarded!(call, self.form);
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
-        let checksum = match (output.checksum_crc64_nvme, output.checksum_crc32) {
-            (Some(crc), _) => Some(PartChecksum::Crc64Nvme(crc)),
-            (None, Some(crc)) => Some(PartChecksum::Crc32(crc)),
-            (None, None) => None,
-        };
+            .body(body.stream());
+        let call = guarded!(keyed!(call, gateway.rules).customize(), self.form);
+        let output = call.send().await.map_err(|error| gateway.failed(request.clone(), &error))?;
+        let checksum = part_checksum(output.checksum_crc64_nvme, output.checksum_crc32);
         Ok(Part { number, etag: gateway.etag_of(request, output.e_tag)?, checksum })
     }
 
     /// Makes a part from a range of one version of an object in the same bucket.
     ///
     /// # Errors
-    /// [`S3ErrorKind::ConditionFailed`](super::S3ErrorKind::ConditionFailed) when the source is another version by now.
+    /// [`S3ErrorKind::ConditionFailed`] when the source is another version by now.
     pub async fn copy_part(
         &self,
         number: u32,
@@ -156,7 +157,7 @@ impl Upload {
         let _permit = gateway.permit().await;
         let call = gateway
             .clients
-            .bulk
+            .copies
             .upload_part_copy()
             .bucket(gateway.bucket.as_str())
             .key(self.key.as_str())
@@ -167,22 +168,26 @@ impl Upload {
             .copy_source_range(range.to_string())
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_expected_source_bucket_owner(source.rules.expected_bucket_owner.clone())
-            .set_request_payer(gateway.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+            .set_request_payer(gateway.rules.request_payer().or_else(|| source.rules.request_payer()));
+        let call = source_keyed!(keyed!(call, gateway.rules), source.rules);
+        let output = call.send().await.map_err(|error| {
+            let error = gateway.failed(request.clone(), &error);
+            gateway.learn_part_copy(&error);
+            error
+        })?;
         let result = output.copy_part_result;
-        let checksum = result.as_ref().and_then(|result| result.checksum_crc64_nvme.clone());
-        Ok(Part {
-            number,
-            etag: gateway.etag_of(request, result.and_then(|result| result.e_tag))?,
-            checksum: checksum.map(PartChecksum::Crc64Nvme),
-        })
+        let checksum = result.as_ref().and_then(|result| {
+            part_checksum(result.checksum_crc64_nvme.clone(), result.checksum_crc32.clone())
+        });
+        let etag = gateway.etag_of(request, result.and_then(|result| result.e_tag))?;
+        Ok(Part { number, etag, checksum })
     }
 
     /// Makes the object from its parts, whatever order they come in.
     ///
     /// # Errors
     /// Gives the upload back, so that it can be tried again or aborted. After
-    /// [`S3ErrorKind::Conflict`](super::S3ErrorKind::Conflict) S3 wants the parts anew.
+    /// [`S3ErrorKind::Conflict`] S3 wants the parts anew.
     pub async fn complete(
         self,
         mut parts: Vec<Part>,
@@ -192,9 +197,24 @@ impl Upload {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts.into_iter().map(completed).collect()))
             .build();
+        let wish = self.gateway.wish(Writing::Complete, false, condition);
+        let completed = self
+            .gateway
+            .conceding(wish, |concession| self.complete_once(&parts, condition, concession))
+            .await;
+        completed.map_err(|error| (error, self))
+    }
+
+    async fn complete_once(
+        &self,
+        parts: &CompletedMultipartUpload,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
         let gateway = &*self.gateway;
+        gateway.look_first(Writing::Complete, &self.key, condition).await?;
         let request = gateway.request("CompleteMultipartUpload", Some(self.key.as_str()));
-        let permit = gateway.permit().await;
+        let _permit = gateway.permit().await;
         let call = gateway
             .clients
             .bulk
@@ -202,23 +222,20 @@ impl Upload {
             .bucket(gateway.bucket.as_str())
             .key(self.key.as_str())
             .upload_id(&self.id)
-            .multipart_upload(parts)
+            .multipart_upload(parts.clone())
             .set_checksum_type(self.form.kind())
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer());
-        let answer = conditional!(call, condition).send().await;
-        drop(permit);
-        let etag = match answer {
-            Ok(output) => gateway.etag_of(request, output.e_tag),
-            Err(error) => Err(S3Error::sort(request, &error)),
-        };
-        etag.map_err(|error| (error, self))
+        let condition = if concession.sends_condition { condition } else { &Precondition::Whatever };
+        let answer = conditional!(keyed!(call, gateway.rules), condition).send().await;
+        let output = answer.map_err(|error| gateway.failed(request.clone(), &error))?;
+        gateway.etag_of(request, output.e_tag)
     }
 
     /// Throws the upload and its parts away.
     ///
     /// # Errors
-    /// [`S3ErrorKind::Denied`](super::S3ErrorKind::Denied) where the role may not abort, which is common.
+    /// [`S3ErrorKind::Denied`] where the role may not abort, which is common.
     pub async fn abort(self) -> Result<(), S3Error> {
         let gateway = &*self.gateway;
         let request = gateway.request("AbortMultipartUpload", Some(self.key.as_str()));
@@ -232,8 +249,12 @@ impl Upload {
             .upload_id(&self.id)
             .set_expected_bucket_owner(gateway.rules.expected_bucket_owner.clone())
             .set_request_payer(gateway.rules.request_payer());
-        call.send().await.map(drop).map_err(|error| S3Error::sort(request, &error))
+        call.send().await.map(drop).map_err(|error| gateway.failed(request, &error))
     }
+}
+
+fn part_checksum(crc64_nvme: Option<String>, crc32: Option<String>) -> Option<PartChecksum> {
+    crc64_nvme.map(PartChecksum::Crc64Nvme).or_else(|| crc32.map(PartChecksum::Crc32))
 }
 
 fn completed(part: Part) -> CompletedPart {

@@ -46,7 +46,7 @@ pub struct ObjectMeta {
     pub size: u64,
     /// When S3 made this version.
     pub last_modified: SystemTime,
-    /// How S3 keeps it; `None` is STANDARD.
+    /// How S3 keeps it; `None` is [`STANDARD`].
     pub storage_class: Option<String>,
     /// What only HEAD and GET tell; `None` when this came from a listing.
     pub details: Option<Arc<ObjectDetails>>,
@@ -59,6 +59,10 @@ pub struct ObjectDetails {
     pub user: UserMetadata,
     /// The media type, if any was given.
     pub content_type: Option<String>,
+    /// Its id among the versions of its key, where the bucket keeps them.
+    pub version_id: Option<String>,
+    /// It lies in an archive, and no copy of it has been restored.
+    pub archived: bool,
 }
 
 /// A non-empty range of an object's bytes: `start` up to but without `end`.
@@ -107,7 +111,17 @@ pub struct NewObject {
     pub user: UserMetadata,
     /// The media type.
     pub content_type: Option<String>,
+    /// The storage class; `None` leaves it to the rules of the bucket.
+    pub storage_class: Option<String>,
 }
+
+/// Whether objects of this class have to be restored before they can be read. GLACIER_IR need not.
+pub fn is_archive(storage_class: &str) -> bool {
+    matches!(storage_class, "GLACIER" | "DEEP_ARCHIVE")
+}
+
+/// The class that S3 mentions only in listings.
+pub const STANDARD: &str = "STANDARD";
 
 /// S3 user guide, "Amazon S3 multipart upload limits".
 pub mod limits {

@@ -11,22 +11,28 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::task::JoinSet;
 
+use super::concessions::{Concession, Wish};
+use super::conditions::Writing;
+use super::customer_key::source_keyed;
 use super::error::{S3Error, S3ErrorKind};
-use super::integrity::{Form, may_be_about_form};
-use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, UserMetadata, limits};
+use super::gaps::Gap;
+use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, STANDARD, UserMetadata, limits};
 use super::{Gateway, WriteRules};
 use crate::name::ObjectKey;
 
-/// Stamps what the bucket owner requires on a request that makes an object.
+/// Stamps what the bucket owner requires on a request that makes an object; `$class` is what its writer wants.
 macro_rules! owned {
-    ($call:expr, $rules:expr) => {{
+    ($call:expr, $rules:expr, $class:expr) => {{
         let rules: &WriteRules = $rules;
-        $call
+        let class: Option<&str> = $class;
+        let class = class.map(aws_sdk_s3::types::StorageClass::from).or_else(|| rules.storage_class.clone());
+        $crate::s3::customer_key::keyed!($call, rules)
+            .set_storage_class(class)
             .set_acl(rules.acl.clone())
             .set_expected_bucket_owner(rules.expected_bucket_owner.clone())
             .set_request_payer(rules.request_payer())
-            .set_storage_class(rules.storage_class.clone())
             .set_server_side_encryption(rules.encryption.clone())
             .set_ssekms_key_id(rules.kms_key_id.clone())
     }};
@@ -44,6 +50,16 @@ macro_rules! conditional {
     };
 }
 pub(super) use conditional;
+
+/// Takes off a request what the server does not know.
+macro_rules! conceded {
+    ($call:expr, $concession:expr) => {{
+        let concession: Concession = $concession;
+        let call =
+            if concession.sends_condition { $call } else { $call.set_if_match(None).set_if_none_match(None) };
+        if concession.sends_acl { call } else { call.set_acl(None) }
+    }};
+}
 
 /// Sends a body in the form that the server takes.
 macro_rules! guarded {
@@ -109,21 +125,26 @@ impl Gateway {
         new: &NewObject,
         condition: &Precondition,
     ) -> Result<ETag, S3Error> {
-        let _permit = self.permit().await;
-        let mut form = self.integrity.form();
-        loop {
-            match self.put_once(key, &body, new, condition, form).await {
-                Ok(etag) => {
-                    self.integrity.settle(form);
-                    return Ok(etag);
-                }
-                Err(error) if may_be_about_form(&error) => match form.next() {
-                    Some(next) => form = next,
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
+        let wish = self.wish(Writing::Put, true, condition);
+        let once = |concession| self.put_if_it_holds(key, &body, new, condition, concession);
+        let etag = self.conceding(wish, once).await?;
+        if !self.wants_proof(condition, &etag, body.len()) {
+            return Ok(etag);
         }
+        let again = self.put_once(key, &body, new, condition, self.known_concession(wish)).await;
+        Ok(self.prove(key, condition, etag, again).await)
+    }
+
+    async fn put_if_it_holds(
+        &self,
+        key: &ObjectKey,
+        body: &Body,
+        new: &NewObject,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
+        self.look_first(Writing::Put, key, condition).await?;
+        self.put_once(key, body, new, condition, concession).await
     }
 
     async fn put_once(
@@ -132,24 +153,28 @@ impl Gateway {
         body: &Body,
         new: &NewObject,
         condition: &Precondition,
-        form: Form,
+        concession: Concession,
     ) -> Result<ETag, S3Error> {
+        let _permit = self.permit().await;
+        let form = concession.form;
         let request = self.request("PutObject", Some(key.as_str()));
         let call = self.clients.bulk.put_object().bucket(self.bucket.as_str()).key(key.as_str());
-        let call = conditional!(owned!(call, &self.rules), condition)
+        let call = owned!(call, &self.rules, new.storage_class.as_deref());
+        let call = conceded!(conditional!(call, condition), concession)
             .set_content_type(new.content_type.clone())
             .set_metadata(Some(metadata(&new.user)))
             .set_checksum_algorithm(form.algorithm())
             .body(body.stream())
             .customize();
         let call = guarded!(call, form);
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
         self.etag_of(request, output.e_tag)
     }
 
     /// Copies one version of an object inside S3, in parts where it is too large for one request.
     ///
-    /// `new` replaces the description, `None` keeps the source's. `source` may be another bucket.
+    /// `new` replaces the description, `None` keeps the source's, its storage class included. `source` may be another
+    /// bucket.
     ///
     /// # Errors
     /// [`S3ErrorKind::ConditionFailed`] when the source is another version by now, or when
@@ -166,13 +191,35 @@ impl Gateway {
         if source_meta.size > limits::PART_BYTES_MAX {
             return self.copy_in_parts(source, source_key, source_meta, key, new, condition).await;
         }
+        let wish = self.wish(Writing::Copy, false, condition);
+        let copied = Copied { source, key: source_key, meta: source_meta };
+        self.conceding(wish, |concession| self.copy_once(copied, key, new, condition, concession)).await
+    }
+
+    async fn copy_once(
+        &self,
+        copied: Copied<'_>,
+        key: &ObjectKey,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
+        self.look_first(Writing::Copy, key, condition).await?;
         let request = self.request("CopyObject", Some(key.as_str()));
         let _permit = self.permit().await;
-        let call = self.clients.bulk.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
-        let call = conditional!(owned!(call, &self.rules), condition)
-            .copy_source(source.copy_source(source_key))
-            .copy_source_if_match(source_meta.etag.as_str())
-            .set_expected_source_bucket_owner(source.rules.expected_bucket_owner.clone());
+        let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
+        // A copy keeps nothing of its source's class by itself.
+        let class = match new {
+            Some(new) => new.storage_class.clone(),
+            None => Some(self.class_of_copy(copied.source, copied.meta)),
+        };
+        let call = owned!(call, &self.rules, class.as_deref());
+        let call = conceded!(conditional!(call, condition), concession)
+            .copy_source(copied.source.copy_source(copied.key))
+            .copy_source_if_match(copied.meta.etag.as_str())
+            .set_expected_source_bucket_owner(copied.source.rules.expected_bucket_owner.clone())
+            .set_request_payer(self.rules.request_payer().or_else(|| copied.source.rules.request_payer()));
+        let call = source_keyed!(call, copied.source.rules);
         let call = match new {
             None => call.metadata_directive(MetadataDirective::Copy),
             Some(new) => call
@@ -180,7 +227,7 @@ impl Gateway {
                 .set_content_type(new.content_type.clone())
                 .set_metadata(Some(metadata(&new.user))),
         };
-        let output = call.send().await.map_err(|error| S3Error::sort(request.clone(), &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
         self.etag_of(request, output.copy_object_result.and_then(|result| result.e_tag))
     }
 
@@ -197,14 +244,43 @@ impl Gateway {
             Some(new) => new.clone(),
             None => self.description(source, source_key, source_meta).await?,
         };
-        let upload = self.begin_upload(key, &described).await?;
-        let part_bytes = COPY_PART_BYTES.max(source_meta.size.div_ceil(limits::PARTS_MAX));
-        let ranges = (0..source_meta.size)
+        loop {
+            let is_relayed = !self.copies_parts();
+            let copied = Copied { source, key: source_key, meta: source_meta };
+            match self.copy_each_part(copied, key, &described, condition, is_relayed).await {
+                // That it cannot copy parts, the server says to the first of them.
+                Err(error)
+                    if error.kind() == S3ErrorKind::Unsupported && !is_relayed && !self.copies_parts() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn copy_each_part(
+        self: &Arc<Self>,
+        copied: Copied<'_>,
+        key: &ObjectKey,
+        described: &NewObject,
+        condition: &Precondition,
+        is_relayed: bool,
+    ) -> Result<ETag, S3Error> {
+        let upload = self.begin_upload(key, described).await?;
+        let part_bytes_least = if is_relayed { RELAYED_PART_BYTES } else { COPY_PART_BYTES };
+        let Copied { source, key: source_key, meta } = copied;
+        let part_bytes = part_bytes_least.max(meta.size.div_ceil(limits::PARTS_MAX));
+        let ranges = (0..meta.size)
             .step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX))
-            .map(|start| ByteRange { start, end: (start + part_bytes).min(source_meta.size) });
+            .map(|start| ByteRange { start, end: (start + part_bytes).min(meta.size) });
         let mut parts = Vec::new();
         for (number, range) in (1..).zip(ranges) {
-            match upload.copy_part_from(number, source, source_key, &source_meta.etag, range).await {
+            let part = match is_relayed {
+                false => upload.copy_part_from(number, source, source_key, &meta.etag, range).await,
+                true => match source.fetch(source_key, range, &meta.etag).await {
+                    Ok(pieces) => upload.put_part(number, Body::from(pieces)).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match part {
                 Ok(part) => parts.push(part),
                 Err(error) => return Err(abandoned(upload, error).await),
             }
@@ -213,6 +289,32 @@ impl Gateway {
             Ok(etag) => Ok(etag),
             Err((error, upload)) => Err(abandoned(upload, error).await),
         }
+    }
+
+    /// Whether the server can copy parts, as far as is known.
+    pub fn copies_parts(&self) -> bool {
+        !self.gaps.has(Gap::PartCopy)
+    }
+
+    /// All bytes of a range of one version. A body that breaks is asked for again by whoever called.
+    async fn fetch(&self, key: &ObjectKey, range: ByteRange, version: &ETag) -> Result<Vec<Bytes>, S3Error> {
+        let mut body = self.get(key, range, Some(version)).await?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = body.next().await {
+            pieces.push(piece?);
+        }
+        match pieces.iter().map(|piece| piece.len() as u64).sum::<u64>() == range.len() {
+            true => Ok(pieces),
+            false => {
+                let request = self.request("GetObject", Some(key.as_str()));
+                Err(S3Error::local(S3ErrorKind::Unavailable, request, "the body ended before its length"))
+            }
+        }
+    }
+
+    pub(super) fn wish<'a>(&self, writing: Writing, has_body: bool, condition: &'a Precondition) -> Wish<'a> {
+        let has_acl = writing != Writing::Complete && self.rules.acl.is_some();
+        Wish { writing, has_body, has_acl, condition }
     }
 
     /// What the source says about itself, for a copy that cannot be told to keep it.
@@ -226,7 +328,19 @@ impl Gateway {
             Some(details) => Arc::clone(details),
             None => source.head(key).await?.details.unwrap_or_default(),
         };
-        Ok(NewObject { user: details.user.clone(), content_type: details.content_type.clone() })
+        Ok(NewObject {
+            user: details.user.clone(),
+            content_type: details.content_type.clone(),
+            storage_class: Some(self.class_of_copy(source, meta)),
+        })
+    }
+
+    /// The class of an object that moves: it stays as it is, unless the settings of another bucket want otherwise.
+    fn class_of_copy(&self, source: &Self, meta: &ObjectMeta) -> String {
+        let moves = source.bucket != self.bucket;
+        let wanted =
+            self.rules.storage_class.as_ref().filter(|_| moves).map(|class| class.as_str().to_owned());
+        wanted.or_else(|| meta.storage_class.clone()).unwrap_or_else(|| STANDARD.to_owned())
     }
 
     /// Deletes an object. One that is absent already is deleted too.
@@ -244,15 +358,53 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        call.send().await.map(drop).map_err(|error| S3Error::sort(request, &error))
+        call.send().await.map(drop).map_err(|error| self.failed(request, &error))
     }
 
     /// Deletes up to 1,000 objects in one request, and returns those that could not be.
     ///
     /// # Errors
     /// When the request as a whole failed.
-    pub async fn delete_many(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, S3Error)>, S3Error> {
+    pub async fn delete_many(
+        self: &Arc<Self>,
+        keys: &[ObjectKey],
+    ) -> Result<Vec<(ObjectKey, S3Error)>, S3Error> {
         debug_assert!(keys.len() <= DELETES_MAX, "S3 takes at most 1,000 keys at once");
+        if self.gaps.has(Gap::DeleteObjects) {
+            return Ok(self.delete_each(keys).await);
+        }
+        match self.delete_at_once(keys).await {
+            Err(error) if self.gaps.may_be() && refuses_batches(&error) => {
+                self.gaps.note(Gap::DeleteObjects);
+                Ok(self.delete_each(keys).await)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Deletes one by one, some at a time.
+    async fn delete_each(self: &Arc<Self>, keys: &[ObjectKey]) -> Vec<(ObjectKey, S3Error)> {
+        let mut failed = Vec::new();
+        let mut deletions = JoinSet::new();
+        for key in keys {
+            if deletions.len() >= DELETIONS_MAX
+                && let Some(outcome) = deletions.join_next().await
+            {
+                failed.extend(outcome.unwrap_or_default());
+            }
+            let (gateway, key) = (Arc::clone(self), key.clone());
+            deletions.spawn(async move {
+                let outcome = gateway.delete(&key).await;
+                outcome.err().map(|error| (key, error))
+            });
+        }
+        while let Some(outcome) = deletions.join_next().await {
+            failed.extend(outcome.unwrap_or_default());
+        }
+        failed
+    }
+
+    async fn delete_at_once(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, S3Error)>, S3Error> {
         let request = self.request("DeleteObjects", None);
         let unsendable = |error: aws_sdk_s3::error::BuildError| {
             S3Error::local(S3ErrorKind::Unexpected, request.clone(), error.to_string())
@@ -273,7 +425,7 @@ impl Gateway {
             .delete(batch)
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| S3Error::sort(request, &error))?;
+        let output = call.send().await.map_err(|error| self.failed(request, &error))?;
         Ok(output
             .errors
             .into_iter()
@@ -297,14 +449,33 @@ impl Gateway {
         }
     }
 
-    /// The header that names a source of a copy: percent-encoded, which the SDK leaves to us.
+    /// The header that names a source of a copy: percent-encoded as a whole (S3 API reference,
+    /// CopyObject), which the SDK leaves to us.
     pub(super) fn copy_source(&self, key: &ObjectKey) -> String {
-        let key = utf8_percent_encode(key.as_str(), KEY_ENCODING);
-        match self.bucket.as_str() {
-            arn if arn.starts_with("arn:") => format!("{arn}/object/{key}"),
-            name => format!("{name}/{key}"),
-        }
+        let (bucket, key) = (self.bucket.as_str(), key.as_str());
+        let source =
+            if self.bucket.is_arn() { format!("{bucket}/object/{key}") } else { format!("{bucket}/{key}") };
+        utf8_percent_encode(&source, KEY_ENCODING).to_string()
     }
+}
+
+/// What a copy reads.
+#[derive(Clone, Copy)]
+struct Copied<'a> {
+    source: &'a Gateway,
+    key: &'a ObjectKey,
+    meta: &'a ObjectMeta,
+}
+
+/// Whether this is how servers refuse DeleteObjects: as unknown, or for want of an MD5 of the
+/// request, which the SDK does not send any more.
+fn refuses_batches(error: &S3Error) -> bool {
+    error.kind() == S3ErrorKind::Unsupported
+        || error.status() == Some(405)
+        || matches!(
+            error.code(),
+            Some("MissingContentMD5" | "InvalidRequest" | "InvalidArgument" | "MalformedXML")
+        )
 }
 
 /// Gives an upload up, and returns why. Abort may be denied; then a lifecycle rule cleans up.
@@ -321,6 +492,12 @@ pub(super) fn metadata(user: &UserMetadata) -> HashMap<String, String> {
 
 /// S3 API reference, DeleteObjects.
 pub const DELETES_MAX: usize = 1000;
+
+/// Deletions under way at once, where they are made one by one.
+const DELETIONS_MAX: usize = 32;
+
+/// 64 MiB: what is relayed is in memory meanwhile, one part at a time.
+const RELAYED_PART_BYTES: u64 = 64 << 20;
 
 /// 512 MiB: few enough requests, and each small enough to be answered within its patience.
 const COPY_PART_BYTES: u64 = 512 << 20;

@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 use super::content::{Home, Snapshot};
 use super::fetch::fetch;
 use super::plan::{self, Plan, PlannedPart, Shape, Source, Uploaded};
+use super::ranges::Claim;
 use super::staging::StagingFile;
 use super::{COMMIT_ID, Sessions, Target};
 use crate::budget::{Budget, Reservation};
@@ -109,6 +110,8 @@ impl Commit {
             };
             match commit.settle(&error).await {
                 Some(meta) => return Ok(CommitReceipt { meta }),
+                // With what is known of the server by now, parts are not copied any more.
+                None if error.kind() == S3ErrorKind::Unsupported && attempt == 1 && !commit.copies() => {}
                 None if may_try_again(error.kind()) && attempt < ATTEMPTS_MAX => {
                     tracing::debug!(%error, attempt, "the commit is tried again");
                     tokio::time::sleep(pause(attempt)).await;
@@ -122,9 +125,11 @@ impl Commit {
     /// Returns the version made, and what it says about itself.
     async fn attempt(self: &Arc<Self>, begun: Option<BegunUpload>) -> Result<(ETag, NewObject), Trouble> {
         let uploaded: Vec<_> = begun.iter().flat_map(|begun| &begun.parts).map(|(part, _)| *part).collect();
+        // Where S3 cannot copy, what was not written is fetched and sent like the rest.
+        let everything = Claim::from(0);
         let shape = Shape {
             size: self.snapshot.size,
-            dirty: &self.snapshot.dirty,
+            dirty: if self.copies() { &self.snapshot.dirty } else { &everything },
             uploaded: &uploaded,
             part_bytes: self.sessions.options.part_bytes,
         };
@@ -137,6 +142,10 @@ impl Commit {
             }
             Plan::Multipart(parts) => self.upload(&parts, begun).await,
         }
+    }
+
+    fn copies(&self) -> bool {
+        self.target.gateway.copies_parts()
     }
 
     async fn put(&self) -> Result<(ETag, NewObject), Trouble> {
@@ -359,9 +368,9 @@ async fn seen(target: &Target, commit_id: &str) -> Option<ObjectMeta> {
 }
 
 fn described(etag: ETag, size: u64, object: NewObject) -> ObjectMeta {
-    let NewObject { user, content_type } = object;
-    let details = Some(Arc::new(ObjectDetails { user, content_type }));
-    ObjectMeta { etag, size, last_modified: clock::now(), storage_class: None, details }
+    let NewObject { user, content_type, storage_class } = object;
+    let details = Some(Arc::new(ObjectDetails { user, content_type, ..ObjectDetails::default() }));
+    ObjectMeta { etag, size, last_modified: clock::now(), storage_class, details }
 }
 
 /// Whether a request that was answered so may have had its effect all the same.
@@ -372,7 +381,7 @@ fn may_hide_an_effect(kind: S3ErrorKind) -> bool {
         // The last attempt got no answer, or none that says anything.
         S3ErrorKind::Unavailable | S3ErrorKind::Throttled | S3ErrorKind::Unexpected => true,
         // An earlier attempt may have had its effect before the credentials went.
-        S3ErrorKind::Credentials | S3ErrorKind::Denied => true,
+        S3ErrorKind::Credentials | S3ErrorKind::Denied | S3ErrorKind::KeyRefused => true,
         S3ErrorKind::Absent
         | S3ErrorKind::NoBucket
         | S3ErrorKind::NotTheOwner
@@ -381,6 +390,7 @@ fn may_hide_an_effect(kind: S3ErrorKind) -> bool {
         | S3ErrorKind::KeyTooLong
         | S3ErrorKind::InvalidRange
         | S3ErrorKind::Archived
+        | S3ErrorKind::WrongRegion
         | S3ErrorKind::Unsupported => false,
     }
 }

@@ -78,6 +78,9 @@ pub struct Seal {
     pub user: UserMetadata,
     /// The media type.
     pub content_type: Option<String>,
+    /// The storage class, where it is not left to the bucket's rules.
+    #[serde(default)]
+    pub storage_class: Option<String>,
 }
 
 /// A [`Precondition`], as it is written down.
@@ -115,7 +118,11 @@ impl From<&RecordedCondition> for Precondition {
 impl Seal {
     /// What the object is said to be, without its commit id.
     pub fn object(&self) -> NewObject {
-        NewObject { user: self.user.clone(), content_type: self.content_type.clone() }
+        NewObject {
+            user: self.user.clone(),
+            content_type: self.content_type.clone(),
+            storage_class: self.storage_class.clone(),
+        }
     }
 }
 
@@ -237,6 +244,7 @@ mod tests {
             dirty: Claim::nothing(),
             user: UserMetadata::from([("mode".into(), "33188".into())]),
             content_type: None,
+            storage_class: Some("STANDARD_IA".into()),
         };
         Record {
             format: FORMAT,

@@ -61,7 +61,9 @@ impl World {
             owner: Arc::new(NobodysKeys),
             http: None,
             url: Some(emulator.endpoint_url()),
+            server: s3::Server::Aws,
             force_path_style: true,
+            variant: s3::Variant::default(),
         };
         let options = s3::Options {
             bucket: BucketName::parse("bucket").unwrap(),
@@ -83,7 +85,7 @@ impl World {
 
     fn target(&self, key: &str) -> Target {
         let user = UserMetadata::from([("mode".to_owned(), "33188".to_owned())]);
-        let object = NewObject { user, content_type: Some("text/plain".into()) };
+        let object = NewObject { user, content_type: Some("text/plain".into()), ..NewObject::default() };
         Target { gateway: Arc::clone(&self.gateway), key: ObjectKey::parse(key).unwrap(), object }
     }
 
@@ -510,7 +512,7 @@ async fn metadata_given_before_the_commit_travels_with_it() {
         let key = format!("k{length}");
         let session = world.begin(&key, Base::New);
         write(&session, 0, &pattern(12, length)).await;
-        session.set_metadata(user());
+        session.set_description(NewObject { user: user(), ..session.description() });
         let receipt = flush(&session).await.unwrap().unwrap();
         assert_eq!(world.metadata(&key, "mtime").as_deref(), Some("12.5"), "{length} bytes");
         assert_eq!(receipt.meta().details.as_ref().unwrap().user["mtime"], "12.5");

@@ -4,6 +4,8 @@
       alice ──► visitor       has all it needs ────────► admitting   lets every role of A below in
             ──► guarded       asks for an external id    working     lets visitor in
             ──► powerless     has no policy              demanding   lets visitor in, if it sends the ACL
+            ──► writer        gets and puts objects      narrow      lets every role of A in
+            ──► teammate      and lists below team/
             ──► relay ──► far asks for an external id    elsewhere   lets a role in that does not exist
       carol ──► distrustful   does not trust alice       closed      has no policy
                                                          bob administers the account
@@ -93,6 +95,12 @@ make_role(iam, "visitor", "user/alice", needs)
 external_id = {"StringEquals": {"sts:ExternalId": "open-sesame"}}
 make_role(iam, "guarded", "user/alice", needs, Condition=external_id)
 make_role(iam, "powerless", "user/alice")
+gets_and_puts = allow(["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"], Resource="arn:aws:s3:::narrow/*")
+lists_its_own = allow(
+    "s3:ListBucket", Resource="arn:aws:s3:::narrow", Condition={"StringLike": {"s3:prefix": "team/*"}}
+)
+make_role(iam, "writer", "user/alice", gets_and_puts)
+make_role(iam, "teammate", "user/alice", gets_and_puts, lists_its_own)
 make_role(iam, "relay", "user/alice", allow("sts:AssumeRole", Resource="*"))
 make_role(iam, "far", "role/relay", needs, Condition=external_id)
 make_role(iam, "distrustful", "user/carol", needs)
@@ -104,5 +112,8 @@ make_bucket(s3, "working", admit("working", "visitor"))
 make_bucket(s3, "demanding", admit("demanding", "visitor"), demand_full_control("demanding", "visitor"))
 make_bucket(s3, "elsewhere", admit("elsewhere", "somebody-else"))
 make_bucket(s3, "closed")
+make_bucket(s3, "narrow", admit("narrow", "writer", "teammate"))
+for key in ["team/notes/one", "team/two", "inbox/", "reports/2024/summary.csv"]:
+    s3.put_object(Bucket="narrow", Key=key, Body=key.encode())
 
 json.dump(keys, sys.stdout)

@@ -300,7 +300,7 @@ fn the_session_of_a_mount_that_only_reads_is_refused_a_write_by_the_server() {
 }
 
 /// The server, the accounts on it, and the tools to look at it with.
-struct Foreign {
+pub(crate) struct Foreign {
     venv: PathBuf,
     url: String,
     alice: Keys,
@@ -381,7 +381,7 @@ impl Foreign {
         command.args(["--output", "json"]).args(args).output().unwrap()
     }
 
-    fn bob(&self, args: &[&str]) -> Vec<u8> {
+    pub(crate) fn bob(&self, args: &[&str]) -> Vec<u8> {
         let output = self.aws(&self.bob, args);
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         output.stdout
@@ -391,7 +391,7 @@ impl Foreign {
         serde_json::from_slice(&self.bob(args)).unwrap()
     }
 
-    fn seen_by_bob(&self, bucket: &str, key: &str) -> Vec<u8> {
+    pub(crate) fn seen_by_bob(&self, bucket: &str, key: &str) -> Vec<u8> {
         self.bob(&["s3", "cp", "--quiet", &format!("s3://{bucket}/{key}"), "-"])
     }
 
@@ -421,7 +421,7 @@ impl Keys {
 }
 
 /// The server that all tests share, or nothing, after saying why.
-fn foreign() -> Option<&'static Foreign> {
+pub(crate) fn foreign() -> Option<&'static Foreign> {
     static FOREIGN: LazyLock<Option<Foreign>> =
         LazyLock::new(|| std::env::var_os("S3XMOUNT_TEST_VENV").map(PathBuf::from).map(Foreign::start));
     if let Err(error) = File::open("/dev/fuse") {
@@ -492,21 +492,21 @@ impl Drop for Home {
 }
 
 /// A mount in the background.
-struct Mount(Home);
+pub(crate) struct Mount(Home);
 
 impl Mount {
-    fn new(foreign: &Foreign, role: &str, buckets: &[&str], extra: &[&str]) -> Self {
+    pub(crate) fn new(foreign: &Foreign, role: &str, buckets: &[&str], extra: &[&str]) -> Self {
         let home = Home::new();
         let output = home.s3xmount(foreign, role, buckets, extra);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         Self(home)
     }
 
-    fn bucket(&self, name: &str) -> PathBuf {
+    pub(crate) fn bucket(&self, name: &str) -> PathBuf {
         self.0.mount_point().join(name)
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.0.log_file()).unwrap()
     }
 
@@ -522,7 +522,7 @@ impl Mount {
         self.log().lines().filter(complaint).collect::<Vec<_>>().join("\n")
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         let mount_point = self.0.mount_point();
         assert!(umount(&mount_point, &[]), "{} is busy", mount_point.display());
         assert!(!is_mounted(&mount_point));
@@ -550,7 +550,7 @@ fn read_past_the_page_cache(path: &Path) -> Vec<u8> {
 }
 
 /// Bytes that no two sizes have in common, and that no compression or sparse file would hide.
-fn noise(bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(bytes as u64);
     std::iter::repeat_with(|| random.u8(..)).take(bytes).collect()
 }

@@ -19,7 +19,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use s3xmount::budget::Budget;
-use s3xmount::credentials::{self, BaseSource, Bounds, CodeSource, Credentials, RoleOptions};
+use s3xmount::credentials::{self, BaseSource, Bounds, CodeSource, Credentials, RoleOptions, StsVariant};
 use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::store::WriteCondition;
 use s3xmount::emulator::{self, Object, RunningEmulator};
@@ -29,11 +29,12 @@ use s3xmount::fs::{
     Replace,
 };
 use s3xmount::name::{BucketName, DirPrefix, FileName};
-use s3xmount::namespace::{self, AttributePolicy, Bucket, Ino, Lifetimes, Namespace};
+use s3xmount::namespace::{self, AttributePolicy, Bucket, BucketId, Ino, Lifetimes, Listing, Namespace};
 use s3xmount::read;
-use s3xmount::s3::{self, Endpoint, Gateway, WriteRules};
+use s3xmount::s3::{self, Endpoint, Gateway, Server, Variant, WriteRules};
 use s3xmount::task::Tasks;
 use s3xmount::write::{self, Sessions};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -59,6 +60,12 @@ pub(crate) struct Options {
     pub(crate) prefix: &'static str,
     /// Whether changes are refused.
     pub(crate) read_only: bool,
+    /// What the mount takes the emulator for.
+    pub(crate) server: Server,
+    /// Directories that are there whatever S3 says, in each bucket.
+    pub(crate) directories: &'static [&'static str],
+    /// What written objects carry, made from what they carry by default.
+    pub(crate) rules: fn(WriteRules) -> WriteRules,
 }
 
 impl Default for Options {
@@ -71,6 +78,9 @@ impl Default for Options {
             suspect_denials: true,
             prefix: "",
             read_only: false,
+            server: Server::Aws,
+            directories: &[],
+            rules: |rules| rules,
         }
     }
 }
@@ -89,6 +99,22 @@ impl World {
     /// A world that was changed before it starts.
     pub(crate) fn of(world: emulator::World) -> Self {
         Self { emulator: RunningEmulator::start(world).unwrap() }
+    }
+
+    /// From now on the role may do so much with objects, and list what these patterns of prefixes match; `""` is the
+    /// whole bucket by its exact name, `"*"` everything.
+    pub(crate) fn role_may(&self, on_objects: &[&str], listed: &[&str]) {
+        let buckets = demo::BUCKETS.map(|name| format!("arn:aws:s3:::{name}"));
+        let objects = buckets.clone().map(|arn| format!("{arn}/*"));
+        let mut statements = vec![json!({"Effect": "Allow", "Action": on_objects, "Resource": objects})];
+        if !listed.is_empty() {
+            statements.push(json!({
+                "Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets,
+                "Condition": {"StringLike": {"s3:prefix": listed}},
+            }));
+        }
+        let policy = json!({"Version": "2012-10-17", "Statement": statements});
+        self.directory.set_role_policies(demo::ACCOUNT_A, demo::ROLE, &[policy]);
     }
 
     /// The emulator it runs in.
@@ -120,6 +146,7 @@ impl World {
             base: BaseSource::Given(SharedCredentialsProvider::new(keys)),
             region: Some(demo::REGION.to_owned()),
             sts_endpoint_url: Some(self.url()),
+            sts_variant: StsVariant::default(),
             roles: vec![role],
             bounds: Bounds::default(),
             codes: CodeSource::default(),
@@ -200,6 +227,9 @@ fn split(path: &str) -> (&'static str, &str) {
     (demo::BUCKETS[at], key)
 }
 
+/// The three actions of the usual policy.
+pub(crate) const THREE: &[&str] = &["s3:GetObject", "s3:PutObject", "s3:PutObjectAcl"];
+
 /// What the two buckets are called below the mount point.
 const DIRECTORIES: [&str; 2] = ["a", "b"];
 
@@ -209,6 +239,7 @@ pub(crate) const OWNER: (u32, u32) = (1000, 100);
 /// A filesystem over both buckets, without a kernel.
 pub(crate) struct Mount {
     filesystem: Arc<Filesystem>,
+    namespace: Arc<Namespace>,
     sessions: Arc<Sessions>,
     credentials: Arc<Credentials>,
     /// Outlives the sessions that stage in it.
@@ -225,7 +256,9 @@ impl Mount {
             owner: Arc::clone(&credentials) as _,
             http: connections,
             url: Some(world.url()),
+            server: options.server,
             force_path_style: true,
+            variant: Variant::default(),
         };
         let mut buckets = Vec::new();
         for (directory, name) in DIRECTORIES.iter().zip(demo::BUCKETS) {
@@ -233,15 +266,18 @@ impl Mount {
                 bucket: BucketName::parse(name).unwrap(),
                 region: None,
                 region_hint: None,
-                rules: WriteRules::default()
-                    .acl(Some("bucket-owner-full-control"))
-                    .expected_bucket_owner(Some(demo::ACCOUNT_B.to_string())),
+                rules: (options.rules)(
+                    WriteRules::default()
+                        .acl(Some("bucket-owner-full-control"))
+                        .expected_bucket_owner(Some(demo::ACCOUNT_B.to_string())),
+                ),
             };
             buckets.push(Bucket {
                 directory: FileName::parse(directory).unwrap(),
                 gateway: Gateway::connect(&endpoint, gateway).await.unwrap(),
                 root: DirPrefix::parse(options.prefix).unwrap(),
                 read_only: options.read_only,
+                directories: options.directories.iter().map(|at| DirPrefix::parse(at).unwrap()).collect(),
             });
         }
         let staging = tempfile::tempdir().unwrap();
@@ -254,20 +290,31 @@ impl Mount {
         };
         let (uid, gid) = OWNER;
         let mounted = SystemTime::UNIX_EPOCH;
+        let namespace = Namespace::new(buckets, &naming, tasks.clone());
         let filesystem = Filesystem::new(Parts {
-            namespace: Namespace::new(buckets, &naming, tasks.clone()),
+            namespace: Arc::clone(&namespace),
             sessions: Arc::clone(&sessions),
             reading: read::Options::default(),
             defaults: Defaults { uid, gid, file_mode: 0o644, dir_mode: 0o755, mounted },
             budget,
             tasks,
         });
-        Ok(Self { filesystem, sessions, credentials, _staging: staging })
+        Ok(Self { filesystem, namespace, sessions, credentials, _staging: staging })
     }
 
     /// What it signs with.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// The names it is made of.
+    pub(crate) fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// What can be listed of bucket `a`.
+    pub(crate) fn listing(&self) -> Listing {
+        self.namespace.rights_known(BucketId(0)).listing
     }
 
     /// The filesystem itself, for what the methods here do not say.

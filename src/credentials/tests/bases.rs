@@ -63,6 +63,7 @@ impl Machine {
             source: BaseSource::Chain { profile: profile.map(str::to_owned) },
             region: Some("eu-west-1".to_owned()),
             sts_endpoint_url: Some("http://sts.test".to_owned()),
+            sts_variant: StsVariant::default(),
             http_client: Some(SharedHttpClient::new(web)),
             session_name: "alice-host".to_owned(),
             region_otherwise: "us-east-1",

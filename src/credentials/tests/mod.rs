@@ -56,6 +56,7 @@ impl Setting {
             base: BaseSource::Given(SharedCredentialsProvider::new(self.base.clone())),
             region: Some("eu-west-1".to_owned()),
             sts_endpoint_url: Some("http://sts.test".to_owned()),
+            sts_variant: StsVariant::default(),
             roles: self.roles.clone(),
             bounds: self.bounds.clone(),
             codes: self.codes.clone(),

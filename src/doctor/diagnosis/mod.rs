@@ -16,7 +16,7 @@ use super::attempt::Attempt;
 use super::identity::Walked;
 use super::probe::Findings;
 use super::remedy::{Location, Remedy};
-use super::{Check, Outcome};
+use super::{Check, Outcome, words};
 use crate::config::{BucketSettings, Settings};
 use crate::policy::Action;
 use crate::s3::{S3Error, S3ErrorKind};
@@ -154,7 +154,7 @@ impl Case<'_> {
     fn verdict(&self, name: &str, attempt: &Attempt, actions: &[Action]) -> Check {
         match &attempt.outcome {
             Ok(()) => self.check(name, Outcome::Passed, "allowed"),
-            Err(error) if attempt.is(S3ErrorKind::Denied) => {
+            Err(error) if attempt.is(S3ErrorKind::Denied) || is_denied_by_kms(error) => {
                 let denial = self.denial(error, attempt.works, actions);
                 self.check(name, Outcome::Failed, error.brief())
                     .meaning(denial.meaning)
@@ -170,8 +170,11 @@ impl Case<'_> {
             S3ErrorKind::Credentials => "S3 does not take these credentials",
             S3ErrorKind::Unavailable | S3ErrorKind::Throttled => "S3 could not be asked: check the network",
             S3ErrorKind::Unsupported => "the server does not know this request",
-            _ if error.code().is_some_and(|code| code.starts_with("KMS.")) => {
+            S3ErrorKind::KeyRefused if error.code().is_some_and(|code| code.starts_with("KMS.")) => {
                 "the KMS key is disabled, is to be deleted, or is not there: its owner has to put that right, or another key be named"
+            }
+            S3ErrorKind::KeyRefused => {
+                "it is encrypted with a key that its writer keeps, and the mount was given none, or another: check sse_customer_key_file"
             }
             _ => "this is no question of policies",
         };
@@ -186,4 +189,9 @@ impl Case<'_> {
     fn setting(&self, values: Value) -> Remedy {
         Remedy::set(Location::Settings, format!("the bucket {}", self.bucket.name), values)
     }
+}
+
+/// Whether it is KMS that denies, for which there are statements; a key may also be gone, or the customer's.
+fn is_denied_by_kms(error: &S3Error) -> bool {
+    error.kind() == S3ErrorKind::KeyRefused && error.message().is_some_and(|said| words::key(said).is_some())
 }

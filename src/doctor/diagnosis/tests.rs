@@ -46,6 +46,11 @@ fn told(words: &str) -> Option<Attempt> {
     Some(Attempt::single(Err(error(S3ErrorKind::Denied, words))))
 }
 
+/// Refused for a key, in these words.
+fn key_refused(words: &str) -> Option<Attempt> {
+    Some(Attempt::single(Err(error(S3ErrorKind::KeyRefused, words))))
+}
+
 /// Denied, and allowed in another form.
 fn but(works: Otherwise) -> Option<Attempt> {
     denied().map(|attempt| Attempt { works: Some(works), ..attempt })
@@ -195,7 +200,14 @@ fn findings_lead_to_checks() {
             Failed,
             "organization!",
         ),
-        ("words of KMS", Findings { put: told(&no_key), ..written() }, "write", Failed, "role-policy"),
+        ("words of KMS", Findings { put: key_refused(&no_key), ..written() }, "write", Failed, "role-policy"),
+        (
+            "a customer's key",
+            Findings { read: key_refused("stored using a form of Server Side Encryption"), ..found() },
+            "read",
+            Failed,
+            "",
+        ),
         ("no delete", Findings { delete: denied(), ..written() }, "delete", Limited, one_lacks),
         ("no abort", Findings { abort: denied(), ..written() }, "abort", Limited, one_lacks),
         ("no copy", Findings { copy: denied(), ..written() }, "copy", Failed, one_lacks),

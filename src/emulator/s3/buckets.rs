@@ -8,6 +8,7 @@ use super::{Answer, Call};
 use crate::emulator::policy::{Context, Policy};
 use crate::emulator::refusal::Refusal;
 use crate::emulator::store::Ownership;
+use crate::emulator::world::Misdirected;
 
 pub(super) async fn list(call: Call<ListBucketsInput>) -> Answer<ListBucketsOutput> {
     // Every account has a list of its own buckets and of no others.
@@ -35,13 +36,13 @@ pub(super) async fn head(call: Call<HeadBucketInput>) -> Answer<HeadBucketOutput
     let region = call.world.buckets.bucket(&input.bucket).map(|bucket| bucket.region.clone());
     // The region is told to everybody, also to those who may not enter.
     let told = |refusal: Refusal| match &region {
-        Some(region) => refusal.in_region(region),
-        None => refusal,
+        Some(region) if call.world.misdirected() != Misdirected::Welcome => refusal.in_region(region),
+        _ => refusal,
     };
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref()).map_err(told)?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref()).map_err(told)?;
     call.require(&bucket, "s3:ListBucket", &bucket.arn(), Context::default()).map_err(told)?;
     Ok(S3Response::new(HeadBucketOutput {
-        bucket_region: Some(bucket.region.clone()),
+        bucket_region: (call.world.misdirected() != Misdirected::Welcome).then(|| bucket.region.clone()),
         access_point_alias: Some(false),
         ..HeadBucketOutput::default()
     }))
@@ -49,7 +50,7 @@ pub(super) async fn head(call: Call<HeadBucketInput>) -> Answer<HeadBucketOutput
 
 pub(super) async fn location(call: Call<GetBucketLocationInput>) -> Answer<GetBucketLocationOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:GetBucketLocation", &bucket.arn(), Context::default())?;
     // us-east-1 is the region without a name here, for reasons of age.
     let constraint = match bucket.region.as_str() {
@@ -61,7 +62,7 @@ pub(super) async fn location(call: Call<GetBucketLocationInput>) -> Answer<GetBu
 
 pub(super) async fn policy(call: Call<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:GetBucketPolicy", &bucket.arn(), Context::default())?;
     let policy = bucket
         .policy()
@@ -71,7 +72,7 @@ pub(super) async fn policy(call: Call<GetBucketPolicyInput>) -> Answer<GetBucket
 
 pub(super) async fn put_policy(call: Call<PutBucketPolicyInput>) -> Answer<PutBucketPolicyOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:PutBucketPolicy", &bucket.arn(), Context::default())?;
     call.require_owner(&bucket)?;
     let malformed = |reason: String| Refusal::new(400, "MalformedPolicy", reason);
@@ -85,7 +86,7 @@ pub(super) async fn put_policy(call: Call<PutBucketPolicyInput>) -> Answer<PutBu
 
 pub(super) async fn delete_policy(call: Call<DeleteBucketPolicyInput>) -> Answer<DeleteBucketPolicyOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:DeleteBucketPolicy", &bucket.arn(), Context::default())?;
     call.require_owner(&bucket)?;
     bucket.set_policy(None);
@@ -96,7 +97,7 @@ pub(super) async fn ownership(
     call: Call<GetBucketOwnershipControlsInput>,
 ) -> Answer<GetBucketOwnershipControlsOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:GetBucketOwnershipControls", &bucket.arn(), Context::default())?;
     let object_ownership = ObjectOwnership::from_static(bucket.ownership().name());
     Ok(S3Response::new(GetBucketOwnershipControlsOutput {
@@ -110,7 +111,7 @@ pub(super) async fn put_ownership(
     call: Call<PutBucketOwnershipControlsInput>,
 ) -> Answer<PutBucketOwnershipControlsOutput> {
     let input = &call.input;
-    let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
+    let bucket = call.bucket_itself(&input.bucket, input.expected_bucket_owner.as_ref())?;
     call.require(&bucket, "s3:PutBucketOwnershipControls", &bucket.arn(), Context::default())?;
     let [rule] = &*input.ownership_controls.rules else { return Err(Refusal::malformed_xml()) };
     let ownership = Ownership::parse(rule.object_ownership.as_str()).ok_or_else(Refusal::malformed_xml)?;

@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::emulator::checksum::Tagging;
-use crate::emulator::encryption::Encryption;
+use crate::emulator::encryption::{CustomerKey, Encryption};
 use crate::emulator::kms::{KeyUse, managed_key};
 use crate::emulator::policy::Context;
 use crate::emulator::refusal::Refusal;
@@ -15,18 +15,57 @@ pub(super) struct Asked {
     pub(super) algorithm: Option<String>,
     /// `x-amz-server-side-encryption-aws-kms-key-id`.
     pub(super) kms_key: Option<String>,
+    /// The key that the customer keeps.
+    pub(super) customer_key: Option<CustomerKey>,
 }
 
 /// Collects what a write asks for.
 macro_rules! encryption_asked {
-    ($input:expr) => {
+    ($call:expr, $input:expr) => {
         $crate::emulator::s3::encryption::Asked {
             algorithm: $input.server_side_encryption.as_ref().map(|algorithm| algorithm.as_str().to_owned()),
             kms_key: $input.ssekms_key_id.clone(),
+            customer_key: $crate::emulator::s3::encryption::customer_key!($call, $input),
         }
     };
 }
 pub(super) use encryption_asked;
+
+/// The customer's key that a request brings.
+macro_rules! customer_key {
+    ($call:expr, $input:expr) => {
+        $call.customer_key([
+            $input.sse_customer_algorithm.as_deref(),
+            $input.sse_customer_key.as_deref(),
+            $input.sse_customer_key_md5.as_deref(),
+        ])?
+    };
+}
+pub(super) use customer_key;
+
+/// The customer's key that a copy brings for its source.
+macro_rules! source_key {
+    ($call:expr, $input:expr) => {
+        $call.customer_key([
+            $input.copy_source_sse_customer_algorithm.as_deref(),
+            $input.copy_source_sse_customer_key.as_deref(),
+            $input.copy_source_sse_customer_key_md5.as_deref(),
+        ])?
+    };
+}
+pub(super) use source_key;
+
+/// Says in an answer which key of the customer's was used.
+macro_rules! set_customer_key {
+    ($output:expr, $encryption:expr) => {{
+        if let Some(key) = $encryption.customer_key() {
+            $output.server_side_encryption = None;
+            $output.sse_customer_algorithm = Some("AES256".to_owned());
+            $output.sse_customer_key_md5 = Some(key.md5.clone());
+        }
+    }};
+}
+pub(super) use set_customer_key;
 
 /// Says in an answer how the object is encrypted.
 macro_rules! set_encryption {
@@ -44,6 +83,10 @@ impl Asked {
         context
             .with_some("s3:x-amz-server-side-encryption", self.algorithm.as_deref())
             .with_some("s3:x-amz-server-side-encryption-aws-kms-key-id", self.kms_key.as_deref())
+            .with_some(
+                "s3:x-amz-server-side-encryption-customer-algorithm",
+                self.customer_key.as_ref().map(|_| "AES256"),
+            )
     }
 }
 
@@ -55,6 +98,12 @@ impl<I> Call<I> {
         key: &str,
         asked: &Asked,
     ) -> Result<Encryption, Refusal> {
+        if let Some(customer_key) = &asked.customer_key {
+            return match (&asked.algorithm, &asked.kms_key) {
+                (None, None) => Ok(Encryption::Customer(customer_key.clone())),
+                _ => Err(Refusal::invalid_argument(TWO_ENCRYPTIONS)),
+            };
+        }
         let encryption = match (asked.algorithm.as_deref(), &asked.kms_key) {
             (None, None) => bucket.encryption(),
             (Some("AES256"), None) => Encryption::S3Key,
@@ -69,6 +118,16 @@ impl<I> Call<I> {
         };
         self.require_key(bucket, key, &encryption, "kms:GenerateDataKey")?;
         Ok(encryption)
+    }
+
+    /// The customer's key in three headers, which never travels in the open.
+    pub(super) fn customer_key(&self, headers: [Option<&str>; 3]) -> Result<Option<CustomerKey>, Refusal> {
+        let [algorithm, key, md5] = headers;
+        let key = CustomerKey::parse(algorithm, key, md5)?;
+        match key {
+            Some(_) if !self.world.pretend_tls => Err(Refusal::invalid_argument(NOT_IN_THE_OPEN)),
+            key => Ok(key),
+        }
     }
 
     /// Makes sure that the caller may have the bytes of an object, as far as its key goes.
@@ -95,7 +154,7 @@ impl<I> Call<I> {
     pub(super) fn tagging(&self, encryption: &Encryption) -> Tagging {
         match encryption {
             Encryption::S3Key => self.world.tagging,
-            Encryption::Kms { .. } => Tagging::Opaque,
+            Encryption::Kms { .. } | Encryption::Customer(_) => Tagging::Opaque,
         }
     }
 
@@ -110,4 +169,8 @@ impl<I> Call<I> {
     }
 }
 
+const NOT_IN_THE_OPEN: &str = "Requests specifying Server Side Encryption with Customer provided keys must be \
+                               made over a secure connection.";
+const TWO_ENCRYPTIONS: &str =
+    "Server Side Encryption with Customer provided key is incompatible with the encryption method specified";
 const KEY_WITHOUT_KMS: &str = "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms";

@@ -44,7 +44,6 @@ macro_rules! refuse_unmodelled_write {
         $crate::emulator::s3::fields::refuse_unmodelled(&[
             (input.tagging.is_some(), "Tagging"),
             (input.website_redirect_location.is_some(), "Website redirection"),
-            (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
             (locked, "Object lock"),
             ($crate::emulator::s3::fields::grants_by_header(headers), "Granting by header"),
         ])?;

@@ -38,6 +38,7 @@ use super::policy::{Context, Question};
 use super::refusal::Refusal;
 use super::serve::Exchange;
 use super::store::{Bucket, Object, Permission};
+use super::world::Misdirected;
 
 /// Answers S3 requests of those who were admitted.
 #[derive(Debug, Clone)]
@@ -134,11 +135,32 @@ impl Desk {
 }
 
 impl<I> Call<I> {
-    /// Finds the bucket and makes sure that it is the one the caller means.
+    /// Finds the bucket for an operation on what is in it.
     fn bucket(&self, name: &str, expected_owner: Option<&String>) -> Result<Arc<Bucket>, Refusal> {
+        let bucket = self.bucket_itself(name, expected_owner)?;
+        self.require_payer(&bucket)?;
+        Ok(bucket)
+    }
+
+    /// Makes sure that somebody agrees to pay, who need not be the owner.
+    fn require_payer(&self, bucket: &Bucket) -> Result<(), Refusal> {
+        let is_owner = self.admission.caller.identity.account() == Some(bucket.owner);
+        let agrees = self.headers.get("x-amz-request-payer").is_some_and(|payer| payer == "requester");
+        if bucket.requester_pays() && !is_owner && !agrees { Err(Refusal::access_denied()) } else { Ok(()) }
+    }
+
+    /// Finds the bucket and makes sure that it is the one the caller means.
+    fn bucket_itself(&self, name: &str, expected_owner: Option<&String>) -> Result<Arc<Bucket>, Refusal> {
         let bucket = self.world.buckets.bucket(name).ok_or_else(Refusal::no_such_bucket)?;
-        if self.admission.region.as_ref().is_some_and(|region| *region != bucket.region) {
-            return Err(Refusal::permanent_redirect(&bucket.region));
+        if let Some(signed) = self.admission.region.as_ref().filter(|region| **region != bucket.region) {
+            match self.world.misdirected() {
+                Misdirected::Redirected => return Err(Refusal::permanent_redirect(&bucket.region)),
+                Misdirected::Malformed => {
+                    return Err(Refusal::authorization_header_malformed(signed, &bucket.region));
+                }
+                Misdirected::Illegal => return Err(Refusal::illegal_location(&bucket.region)),
+                Misdirected::Welcome => {}
+            }
         }
         match expected_owner {
             Some(owner) if *owner != bucket.owner.to_string() => Err(Refusal::access_denied()),

@@ -8,7 +8,7 @@ use s3s::dto::*;
 use s3s::{Body, S3Response};
 
 use super::conditions::read_conditions;
-use super::encryption::set_encryption;
+use super::encryption::{customer_key, set_customer_key, set_encryption};
 use super::fields::{
     canned_acl, checksum_type, etag, owner, refuse_unmodelled, set_checksum, size, timestamp,
 };
@@ -37,10 +37,13 @@ macro_rules! describe {
             last_modified: Some(timestamp($view.object.modified)),
             metadata: $view.metadata(),
             parts_count: $view.parts_count,
+            restore: $view.object.restore_header(),
+            version_id: $view.object.version_id.clone(),
             storage_class: attributes.storage_class.clone().map(StorageClass::from),
             ..$output::default()
         };
         set_encryption!(output, &$view.object.encryption);
+        set_customer_key!(output, $view.object.encryption);
         if let Some(checksum) = $view.checksum() {
             set_checksum!(output, checksum);
             output.checksum_type = Some(checksum_type(checksum.coverage));
@@ -63,11 +66,9 @@ struct View {
 pub(super) async fn head(call: Call<HeadObjectInput>) -> Answer<HeadObjectOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[
-        (input.version_id.is_some(), "Versioning"),
-        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-    ])?;
+    refuse_unmodelled(&[(input.version_id.is_some(), "Versioning")])?;
     let object = call.readable(&bucket, &input.key)?;
+    object.encryption.check_key(customer_key!(call, input).as_ref())?;
     read_conditions!(input).check(&object)?;
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
     if view.with_checksum {
@@ -76,25 +77,18 @@ pub(super) async fn head(call: Call<HeadObjectInput>) -> Answer<HeadObjectOutput
             call.require_key(&bucket, &input.key, &view.object.encryption, action)?;
         }
     }
-    Ok(S3Response::new(describe!(HeadObjectOutput, view)))
+    let archive_status = view.object.archive_status.clone().map(ArchiveStatus::from);
+    Ok(S3Response::new(HeadObjectOutput { archive_status, ..describe!(HeadObjectOutput, view) }))
 }
 
 pub(super) async fn get(call: Call<GetObjectInput>) -> Answer<GetObjectOutput> {
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[
-        (input.version_id.is_some(), "Versioning"),
-        (input.sse_customer_algorithm.is_some(), "Encryption with customer keys"),
-    ])?;
+    refuse_unmodelled(&[(input.version_id.is_some(), "Versioning")])?;
     let object = call.readable(&bucket, &input.key)?;
+    object.encryption.check_key(customer_key!(call, input).as_ref())?;
     read_conditions!(input).check(&object)?;
-    if matches!(object.attributes.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE")) {
-        return Err(Refusal::new(
-            403,
-            "InvalidObjectState",
-            "The operation is not valid for the object's storage class",
-        ));
-    }
+    object.check_readable()?;
     call.require_decrypt(&bucket, &input.key, &object)?;
     let view = View::of(object, input.range, input.part_number, input.checksum_mode.as_ref())?;
     let body = Body::http_body(view.object.content.body(view.span.clone()));

@@ -8,7 +8,9 @@ use s3s::dto::*;
 
 use super::bodies::{Received, announced_checksum, digest, parse_algorithm};
 use super::conditions::{source_conditions, write_condition};
-use super::encryption::{Asked, encryption_asked, set_encryption};
+use super::encryption::{
+    Asked, customer_key, encryption_asked, set_customer_key, set_encryption, source_key,
+};
 use super::fields::{
     Spelling, attributes, canned_acl, checksum_type, etag, owner, put_context, refuse_unmodelled,
     refuse_unmodelled_write, set_checksum, size, timestamp,
@@ -25,7 +27,7 @@ pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<Cre
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
     refuse_unmodelled_write!(call);
     let acl = canned_acl(input.acl.as_ref())?;
-    let asked = encryption_asked!(input);
+    let asked = encryption_asked!(call, input);
     call.require_write(&bucket, &input.key, acl, &asked, &WriteCondition::None)?;
     let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let writer = call.writer(&bucket);
@@ -52,6 +54,7 @@ pub(super) async fn create(call: Call<CreateMultipartUploadInput>) -> Answer<Cre
         ..CreateMultipartUploadOutput::default()
     };
     set_encryption!(output, &encryption);
+    set_customer_key!(output, encryption);
     Ok(S3Response::new(output))
 }
 
@@ -59,9 +62,9 @@ pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOu
     let body = call.input.body.take();
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
-    refuse_unmodelled(&[(input.sse_customer_algorithm.is_some(), "Encryption with customer keys")])?;
     let number = part_number(input.part_number)?;
     let upload = call.writable_upload(&bucket, &input.key, &input.upload_id)?;
+    upload.encryption.check_part_key(customer_key!(call, input).as_ref())?;
     let algorithm = upload.checksum.map(|(algorithm, _)| algorithm);
     let received = call.receive(body, algorithm, call.tagging(&upload.encryption)).await?;
     if let Some(wanted) = algorithm
@@ -80,6 +83,7 @@ pub(super) async fn part(mut call: Call<UploadPartInput>) -> Answer<UploadPartOu
     bucket.put_part(&input.upload_id, &input.key, number, part)?;
     let mut output = UploadPartOutput { e_tag: Some(etag(&tag)), ..UploadPartOutput::default() };
     set_encryption!(output, &upload.encryption);
+    set_customer_key!(output, upload.encryption);
     set_checksum!(output, checksum);
     Ok(S3Response::new(output))
 }
@@ -89,8 +93,11 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
     let number = part_number(input.part_number)?;
     let upload = call.writable_upload(&bucket, &input.key, &input.upload_id)?;
+    upload.encryption.check_part_key(customer_key!(call, input).as_ref())?;
     let source = call.source()?;
     let original = call.readable_source(&source, input.expected_source_bucket_owner.as_ref())?;
+    original.encryption.check_key(source_key!(call, input).as_ref())?;
+    original.check_readable()?;
     let conditions = source_conditions!(input);
     conditions.check_source(&original)?;
     let content = match input.copy_source_range.as_deref() {
@@ -117,6 +124,7 @@ pub(super) async fn part_copy(call: Call<UploadPartCopyInput>) -> Answer<UploadP
     let mut output =
         UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() };
     set_encryption!(output, &upload.encryption);
+    set_customer_key!(output, upload.encryption);
     Ok(S3Response::new(output))
 }
 
@@ -126,7 +134,12 @@ pub(super) async fn complete(
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
     let condition = write_condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
-    call.writable_upload(&bucket, &input.key, &input.upload_id)?;
+    let upload = call.writable_upload(&bucket, &input.key, &input.upload_id)?;
+    let customer_key = customer_key!(call, input);
+    // "Required only when the object was created using a checksum algorithm": a checksum is encrypted too.
+    if upload.checksum.is_some() || customer_key.is_some() {
+        upload.encryption.check_part_key(customer_key.as_ref())?;
+    }
     call.require_match(&bucket, &input.key, &condition)?;
     let listed = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_ref());
     let completion = Completion {

@@ -7,7 +7,7 @@ use s3s::dto::*;
 
 use super::bodies::{digest, parse_algorithm};
 use super::conditions::{copy_condition, source_conditions, write_condition};
-use super::encryption::{Asked, encryption_asked, set_encryption};
+use super::encryption::{Asked, encryption_asked, set_customer_key, set_encryption, source_key};
 use super::fields::{
     attributes, canned_acl, checksum_type, etag, put_context, refuse_unmodelled, refuse_unmodelled_write,
     set_checksum, storage_class, timestamp,
@@ -27,7 +27,7 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
     refuse_unmodelled(&[(input.write_offset_bytes.is_some(), "Appending")])?;
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = write_condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
-    let asked = encryption_asked!(input);
+    let asked = encryption_asked!(call, input);
     call.require_write(&bucket, &input.key, acl, &asked, &condition)?;
     let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let owner = bucket.owner_for(call.writer(&bucket), acl)?;
@@ -43,6 +43,9 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
         checksum: Some(checksum.clone()),
         part_sizes: Vec::new(),
         encryption,
+        version_id: None,
+        archive_status: None,
+        restored: false,
         content: received.content,
     };
     let object = bucket.put(&input.key, object, &condition)?;
@@ -52,6 +55,7 @@ pub(super) async fn put(mut call: Call<PutObjectInput>) -> Answer<PutObjectOutpu
         ..PutObjectOutput::default()
     };
     set_encryption!(output, &object.encryption);
+    set_customer_key!(output, object.encryption);
     set_checksum!(output, checksum);
     Ok(S3Response::new(output))
 }
@@ -60,16 +64,14 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
     let input = &call.input;
     let bucket = call.bucket(&input.bucket, input.expected_bucket_owner.as_ref())?;
     refuse_unmodelled_write!(call);
-    refuse_unmodelled(&[(
-        input.copy_source_sse_customer_algorithm.is_some(),
-        "Encryption with customer keys",
-    )])?;
     let source = call.source()?;
     let original = call.readable_source(&source, input.expected_source_bucket_owner.as_ref())?;
+    original.encryption.check_key(source_key!(call, input).as_ref())?;
+    original.check_readable()?;
     let conditions = source_conditions!(input);
     let acl = canned_acl(input.acl.as_ref())?;
     let condition = copy_condition(&call.headers)?;
-    let asked = encryption_asked!(input);
+    let asked = encryption_asked!(call, input);
     call.require_write(&bucket, &input.key, acl, &asked, &condition)?;
     let encryption = call.encryption(&bucket, &input.key, &asked)?;
     let owner = bucket.owner_for(call.writer(&bucket), acl)?;
@@ -93,6 +95,9 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
         checksum: Some(checksum.clone()),
         part_sizes: Vec::new(),
         encryption,
+        version_id: None,
+        archive_status: None,
+        restored: false,
     };
     let copy = bucket.put(&input.key, copy, &condition)?;
     let mut result = CopyObjectResult {
@@ -104,6 +109,7 @@ pub(super) async fn copy(call: Call<CopyObjectInput>) -> Answer<CopyObjectOutput
     set_checksum!(result, checksum);
     let mut output = CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() };
     set_encryption!(output, &copy.encryption);
+    set_customer_key!(output, copy.encryption);
     Ok(S3Response::new(output))
 }
 
@@ -262,6 +268,7 @@ impl<I> Call<I> {
     ) -> Result<Arc<Object>, Refusal> {
         // A copy may cross regions, so only the destination's has to be the signed one.
         let bucket = self.world.buckets.bucket(&source.bucket).ok_or_else(Refusal::no_such_bucket)?;
+        self.require_payer(&bucket)?;
         if expected_owner.is_some_and(|owner| *owner != bucket.owner.to_string()) {
             return Err(Refusal::access_denied());
         }

@@ -104,6 +104,11 @@ async fn who_may_list_is_told_what_is_missing() {
     assert_eq!(outcome(&head("missing").await), refused(403, ""));
     let list = |prefix: &'static str| client.list_objects_v2().bucket(BUCKET).prefix(prefix).send();
     assert_eq!(outcome(&list("reports/").await), granted());
+    assert_eq!(
+        outcome(&head("reports").await),
+        refused(403, ""),
+        "the directory and the key of its name are two"
+    );
     assert_eq!(outcome(&list("").await), refused(403, "AccessDenied"));
 }
 
@@ -119,6 +124,35 @@ async fn a_demanded_acl_is_demanded_of_every_kind_of_write() {
         let create = client.create_multipart_upload().bucket(BUCKET).key("c").set_acl(acl).send().await;
         assert_eq!(outcome(&create), expected);
     }
+}
+
+#[tokio::test]
+async fn the_three_usual_actions_do_all_that_writing_takes() {
+    let (_emulator, client) = as_role(Rights::Minimal).await;
+    let denied = || refused(403, "AccessDenied");
+    let upload = client.create_multipart_upload().bucket(BUCKET).key("parts").acl(FULL_CONTROL);
+    let upload = upload.send().await.expect("it may put");
+    let id = upload.upload_id().unwrap_or_default();
+    let copy = |source: &str| {
+        let part = client.upload_part_copy().bucket(BUCKET).key("parts").upload_id(id).part_number(1);
+        part.copy_source(format!("{BUCKET}/{source}")).send()
+    };
+    assert_eq!(outcome(&copy("welcome.txt").await), granted());
+    assert_eq!(
+        outcome(&copy("missing").await),
+        denied(),
+        "a source that is absent is not told from a forbidden one"
+    );
+    let abort = client.abort_multipart_upload().bucket(BUCKET).key("parts").upload_id(id);
+    assert_eq!(outcome(&abort.send().await), denied());
+    let put = |key: &str| client.put_object().bucket(BUCKET).key(key).acl(FULL_CONTROL);
+    assert_eq!(outcome(&put("new").if_none_match("*").send().await), granted());
+    assert_eq!(outcome(&put("new").if_none_match("*").send().await), refused(412, "PreconditionFailed"));
+    assert_eq!(outcome(&put("new").if_match("\"other\"").send().await), refused(412, "PreconditionFailed"));
+    let head = client.head_bucket().bucket(BUCKET).send().await.expect_err("it may not list");
+    let response = head.raw_response().expect("there is an answer");
+    let region = response.headers().get("x-amz-bucket-region");
+    assert_eq!((response.status().as_u16(), region), (403, Some(demo::REGION)));
 }
 
 #[tokio::test]

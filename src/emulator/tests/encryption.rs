@@ -1,9 +1,11 @@
-//! Who may use which key.
+//! Who may use which key, and who pays.
 
 use super::super::demo::{ACCOUNT_A, ACCOUNT_B, REGION, ROLE};
 use super::super::{Encryption, KmsKey};
 use super::*;
 use aws_sdk_s3::types::ServerSideEncryption;
+use aws_smithy_types::base64;
+use s3s::crypto::{Checksum as _, Md5};
 use serde_json::{Value, json};
 
 /// A key policy that lets these principals do so much.
@@ -127,4 +129,66 @@ async fn without_a_named_key_it_is_the_writers_own_which_nobody_else_can_use() {
     assert_eq!(outcome(&get), refused(403, "AccessDenied"));
     let tag = put.e_tag().expect("it has an ETag");
     assert_ne!(tag, "\"9dd4e461268c8034f5c8564e155c67a6\"", "the ETag is no MD5");
+}
+
+/// A key that a customer keeps, as its three headers.
+fn customer_key(byte: u8) -> [String; 3] {
+    let key = [byte; 32];
+    let mut digest = Md5::new();
+    digest.update(&key);
+    let (key, md5) = (base64::encode(key), base64::encode(digest.finalize()));
+    ["AES256".to_owned(), key, md5]
+}
+
+#[tokio::test]
+async fn a_customers_key_is_known_again_and_asked_for_every_time() {
+    let emulator = start(demo::world(Rights::Full).with_pretended_tls());
+    let bob = s3(&emulator, &demo::bob());
+    let [algorithm, key, md5] = customer_key(7);
+    let put = bob.put_object().bucket(BUCKET).key("k").body(body(b"x"));
+    let put = put.sse_customer_algorithm(&algorithm).sse_customer_key(&key).sse_customer_key_md5(&md5);
+    assert_eq!(put.send().await.expect("stored").sse_customer_key_md5(), Some(&*md5));
+    let wrong = customer_key(8);
+    let rows = [
+        (Some(customer_key(7)), "k", granted()),
+        (None, "k", refused(400, "InvalidRequest")),
+        (Some(wrong), "k", refused(403, "AccessDenied")),
+        (Some(["AES256".to_owned(), key.clone(), "AAAA".to_owned()]), "k", refused(400, "InvalidArgument")),
+        (Some(customer_key(7)), "welcome.txt", refused(400, "InvalidRequest")),
+    ];
+    for (headers, at, expected) in rows {
+        let [algorithm, key, md5] = headers.map_or([None, None, None], |headers| headers.map(Some));
+        let head = bob.head_object().bucket(BUCKET).key(at).set_sse_customer_algorithm(algorithm.clone());
+        let head = head.set_sse_customer_key(key.clone()).set_sse_customer_key_md5(md5.clone()).send().await;
+        assert_eq!(outcome(&head).0, expected.0, "HEAD has no code");
+        let get = bob.get_object().bucket(BUCKET).key(at).set_sse_customer_algorithm(algorithm);
+        let get = get.set_sse_customer_key(key).set_sse_customer_key_md5(md5).send().await;
+        assert_eq!(outcome(&get), expected);
+    }
+    let copy = bob.copy_object().bucket(BUCKET).key("c").copy_source(format!("{BUCKET}/k"));
+    assert_eq!(outcome(&copy.clone().send().await), refused(400, "InvalidRequest"));
+    let copy = copy.copy_source_sse_customer_algorithm(&algorithm).copy_source_sse_customer_key(&key);
+    assert_eq!(outcome(&copy.copy_source_sse_customer_key_md5(&md5).send().await), granted());
+    assert_eq!(outcome(&bob.get_object().bucket(BUCKET).key("c").send().await), granted());
+}
+
+#[tokio::test]
+async fn a_customers_key_does_not_travel_in_the_open() {
+    let (_emulator, bob) = as_owner();
+    let [algorithm, key, md5] = customer_key(7);
+    let put = bob.put_object().bucket(BUCKET).key("k").sse_customer_algorithm(algorithm);
+    let put = put.sse_customer_key(key).sse_customer_key_md5(md5).send().await;
+    assert_eq!(outcome(&put), refused(400, "InvalidArgument"));
+}
+
+#[tokio::test]
+async fn strangers_have_to_agree_to_pay_where_the_owner_wants_it() {
+    let (emulator, role) = as_role(Rights::Full).await;
+    emulator.world().bucket(BUCKET).set_requester_pays(true);
+    let get = || role.get_object().bucket(BUCKET).key("welcome.txt");
+    let payer = aws_sdk_s3::types::RequestPayer::Requester;
+    assert_eq!(outcome(&get().send().await), refused(403, "AccessDenied"));
+    assert_eq!(outcome(&get().request_payer(payer).send().await), granted());
+    let bob = s3(&emulator, &demo::bob());
+    assert_eq!(outcome(&bob.get_object().bucket(BUCKET).key("welcome.txt").send().await), granted());
 }

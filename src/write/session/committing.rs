@@ -188,5 +188,6 @@ pub(super) fn seal_of(
         dirty: snapshot.dirty.clone(),
         user: target.object.user.clone(),
         content_type: target.object.content_type.clone(),
+        storage_class: target.object.storage_class.clone(),
     }
 }

@@ -252,10 +252,10 @@ impl Session {
     ///
     /// Where an upload has begun already, S3 can only be told by a copy of the object onto itself
     /// after the commit; so this is for what an application asked for.
-    pub fn set_metadata(&self, user: UserMetadata) {
+    pub fn set_description(&self, object: NewObject) {
         let mut core = self.core.lock();
-        if core.target.object.user != user {
-            core.target.object.user = user;
+        if core.target.object != object {
+            core.target.object = object;
             core.touched = true;
             core.description_is_due = true;
         }

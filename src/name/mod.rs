@@ -14,54 +14,15 @@
 //! directory and the object `x` is hidden, as it cannot be both; opening it for writing says
 //! EISDIR, so it is never replaced unseen.
 
+mod bucket;
+
 use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
 
+pub use self::bucket::BucketName;
+
 use crate::error::{Error, Kind, Result};
-
-/// The name of a bucket as requests carry it: a name, an alias, or an access point ARN.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BucketName(String);
-
-impl BucketName {
-    /// Parses a bucket name.
-    ///
-    /// Legacy names (upper case, underscores, up to 255 bytes; us-east-1 before 2018) are as
-    /// welcome as access point ARNs; see the S3 user guide, "General purpose bucket naming
-    /// rules". S3 itself has the last word on the rest.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidArgument`] where S3 could not have such a bucket.
-    pub fn parse(text: &str) -> Result<Self> {
-        let refused = |why: &str| {
-            Err(Error::new(Kind::InvalidArgument, format!("'{text}' is not a bucket name: {why}")))
-        };
-        if text.starts_with("arn:") {
-            let parts: Vec<&str> = text.split(':').collect();
-            let plausible = parts.len() >= 6 && parts.iter().take(3).all(|part| !part.is_empty());
-            return if plausible { Ok(Self(text.to_owned())) } else { refused("the ARN is incomplete") };
-        }
-        if !(3..=255).contains(&text.len()) {
-            return refused("it must have 3 to 255 characters");
-        }
-        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-._".contains(*c))) {
-            Some(c) => refused(&format!("it contains '{c}'")),
-            None => Ok(Self(text.to_owned())),
-        }
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for BucketName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The key of an object: 1 to 1024 bytes of UTF-8, not ending in `/` unless it is a marker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +89,12 @@ impl DirPrefix {
     pub fn directory(&self, name: &FileName) -> Result<Self> {
         let text = format!("{}{name}/", self.0);
         ObjectKey::parse(text).map(|key| Self(key.0))
+    }
+
+    /// The prefix of the directory that this one lies in; none of the whole bucket.
+    pub fn parent(&self) -> Option<Self> {
+        let path = self.0.strip_suffix('/')?;
+        Some(Self(path[..path.rfind('/').map_or(0, |slash| slash + 1)].to_owned()))
     }
 
     /// The key of the file `name` in this directory.
@@ -234,27 +201,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn legacy_bucket_names_and_access_points_are_names() {
-        for name in [
-            "SampleBucketA",
-            "my-bucket.example",
-            "under_score",
-            "arn:aws:s3:eu-west-1:111122223333:accesspoint/x",
-        ] {
-            assert_eq!(BucketName::parse(name).map(|b| b.as_str().to_owned()).ok().as_deref(), Some(name));
-        }
-        for name in ["", "ab", "a/b", "a b", "arn:aws"] {
-            assert!(BucketName::parse(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
     fn prefixes_are_written_with_or_without_slashes() {
         for text in ["a/b", "/a/b/", "a/b/", "a//b"] {
             assert_eq!(DirPrefix::parse(text).map(|p| p.as_str().to_owned()).ok().as_deref(), Some("a/b/"));
         }
         assert_eq!(DirPrefix::parse("/").ok(), Some(DirPrefix::root()));
         assert!(DirPrefix::parse("a/../b").is_err());
+        let parent = |text| DirPrefix::parse(text).ok().and_then(|prefix| prefix.parent());
+        assert_eq!(parent("a/b"), DirPrefix::parse("a").ok());
+        assert_eq!((parent("a"), parent("")), (Some(DirPrefix::root()), None));
     }
 
     #[test]
