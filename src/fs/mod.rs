@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
-pub use self::dirs::{Found, Listed, Shown};
+pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;

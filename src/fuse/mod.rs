@@ -11,7 +11,7 @@ mod mount;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fuser::{
@@ -25,7 +25,10 @@ pub use self::mount::{Mount, Options, Unmounted};
 
 use self::dispatch::{Operation, finish, run};
 use crate::error::Result;
-use crate::fs::{AttributeChange, Filesystem, Found, HandleId, Opened, Replace, Setting, Shown};
+use crate::fs::{
+    AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Replace, Setting,
+    Shown,
+};
 use crate::name::FileName;
 
 /// Translates between fuser and a [`Filesystem`].
@@ -379,7 +382,7 @@ impl fuser::Filesystem for Bridge {
         self.fs.tasks().spawn("operation", async move {
             let entries = fs.read_directory_described(HandleId(handle.0), from).await;
             if let Ok(entries) = &entries {
-                add_described(&fs, convert::ino(ino), entries, &mut reply).await;
+                add_described(&fs, entries, &mut reply);
             }
             finish(operation, reply, entries, |reply, _| reply.ok());
         });
@@ -501,34 +504,22 @@ impl fuser::Filesystem for Bridge {
     }
 }
 
-/// Adds entries with their attributes, looking each up as the kernel counts it: one lookup for
-/// every entry that goes into the reply, none for `.` and `..`.
-async fn add_described(
-    fs: &Filesystem,
-    parent: crate::namespace::Ino,
-    entries: &[crate::fs::Listed],
-    reply: &mut ReplyDirectoryPlus,
-) {
-    for entry in entries {
-        let Ok(name) = FileName::parse(&entry.name) else {
-            // `.` and `..`: the kernel wants them in the list and takes nothing from them.
-            let dots = convert::attributes(&crate::fs::Attributes::of_dots(entry.ino));
-            let full =
-                reply.add(dots.ino, entry.next, &entry.name, &std::time::Duration::ZERO, &dots, GENERATION);
-            if full {
-                return;
-            }
-            continue;
+/// Adds entries with their attributes as far as there is room. The kernel counts one lookup for
+/// every entry that goes into the reply and is not `.` or `..`; the others are taken back.
+fn add_described(fs: &Filesystem, entries: &[Described], reply: &mut ReplyDirectoryPlus) {
+    let mut is_full = |entry: &Described| {
+        let Listed { ino, next, name, .. } = &entry.listed;
+        let (attributes, valid_for) = match &entry.shown {
+            Some(shown) => (shown.attributes, shown.valid_for),
+            // The kernel wants them in the list and takes nothing from them.
+            None => (Attributes::of_dots(*ino), Duration::ZERO),
         };
-        // An entry that vanished since it was listed is left out.
-        let Ok(Found::Present(shown)) = fs.lookup(parent, &name).await else { continue };
-        let attributes = convert::attributes(&shown.attributes);
-        let full =
-            reply.add(attributes.ino, entry.next, &entry.name, &shown.valid_for, &attributes, GENERATION);
-        if full {
-            fs.forget(shown.attributes.ino, 1);
-            return;
-        }
+        let attributes = convert::attributes(&attributes);
+        reply.add(attributes.ino, *next, name, &valid_for, &attributes, GENERATION)
+    };
+    let added = entries.iter().position(&mut is_full).unwrap_or(entries.len());
+    for shown in entries[added..].iter().filter_map(|entry| entry.shown.as_ref()) {
+        fs.forget(shown.attributes.ino, 1);
     }
 }
 
