@@ -104,14 +104,32 @@ impl Namespace {
                 }
             }
             None => {
-                stream.rest = Rest::Pages(Pages {
-                    folder: folder.clone(),
-                    asked: Instant::now(),
-                    known: self.cache.directory(folder),
-                    from: None,
-                    pump: Some(self.pump(folder, None)),
-                });
+                stream.rest = self.pages(folder);
             }
+        }
+    }
+
+    /// The listing of a directory, from its beginning.
+    fn pages(self: &Arc<Self>, folder: &Folder) -> Rest {
+        Rest::Pages(Pages {
+            folder: folder.clone(),
+            asked: Instant::now(),
+            known: self.cache.directory(folder),
+            from: None,
+            pump: Some(self.pump(folder, None)),
+        })
+    }
+
+    /// Learns what a page that was asked for at `asked` says about a directory, of which it is the first.
+    pub(super) fn learn_first_page(&self, folder: &Folder, page: Page, asked: Instant) {
+        let is_whole = page.next.is_none();
+        let known = self.cache.directory(folder);
+        let mut known = known.lock();
+        for (name, presence) in entries_of(page, folder) {
+            known.learn_listed(&name, Answer { presence, asked });
+        }
+        if is_whole {
+            known.all_names_told(asked);
         }
     }
 
@@ -135,6 +153,11 @@ impl Namespace {
 }
 
 impl DirectoryStream {
+    /// What S3 lists in a directory, whatever is known of it already.
+    pub(super) fn listing(namespace: &Arc<Namespace>, folder: &Folder) -> Self {
+        Self { entries: Vec::new(), index: HashMap::new(), rest: namespace.pages(folder) }
+    }
+
     /// The entry at a position, fetching pages until there is one; `None` after the last.
     ///
     /// # Errors
@@ -160,7 +183,10 @@ impl DirectoryStream {
     }
 
     /// Takes in the next page. Returns whether there was one.
-    async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] without the right to list.
+    pub(super) async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
         let Rest::Pages(pages) = &mut self.rest else { return Ok(false) };
         let mut pump = pages.pump.take().unwrap_or_else(|| namespace.pump(&pages.folder, pages.from.clone()));
         let page = pump.pages.recv().await;

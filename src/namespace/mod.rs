@@ -19,7 +19,9 @@
 //! cache before inodes.
 
 mod cache;
+mod foresight;
 mod inode;
+mod interest;
 mod listing;
 mod location;
 mod ownership;
@@ -280,11 +282,12 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of S3; absence is no error.
-    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Lookup> {
+    pub async fn lookup(self: &Arc<Self>, parent: Ino, name: &FileName) -> Result<Lookup> {
         if let Some(lookup) = self.try_lookup(parent, name) {
             return lookup;
         }
         let folder = self.directory(parent)?.folder()?;
+        self.foresee(&folder, name);
         let answer = self.settle(&folder, name).await?;
         Ok(self.look_up_answer(parent, name, self.kept(&folder, name, answer)))
     }
@@ -319,11 +322,12 @@ impl Namespace {
     ///
     /// # Errors
     /// [`Kind::NotFound`] when it is gone by now, or is something else.
-    pub async fn node(&self, ino: Ino) -> Result<Entry> {
+    pub async fn node(self: &Arc<Self>, ino: Ino) -> Result<Entry> {
         if let Some(entry) = self.try_node(ino) {
             return entry;
         }
         let place = self.place(ino)?;
+        self.foresee(&place.folder, &place.name);
         let answer = self.settle(&place.folder, &place.name).await?;
         self.entry(ino, self.kept(&place.folder, &place.name, answer))
     }
