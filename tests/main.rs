@@ -15,6 +15,7 @@ mod foreign_rights;
 mod front_desk;
 mod lacking_servers;
 mod local_changes;
+mod looking_ahead;
 mod mount;
 mod ownership;
 mod policies;

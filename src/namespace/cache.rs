@@ -177,7 +177,7 @@ impl MetadataCache {
         self.directory(folder).lock().learn(name, answer);
     }
 
-    /// All live entries of a directory whose every name is known, absent ones left out.
+    /// All live entries of a directory whose every name is known, in order, absent ones left out.
     pub fn listing(&self, folder: &Folder) -> Option<Vec<(FileName, Answer)>> {
         let known = self.directories.get(folder)?;
         let known = known.lock();

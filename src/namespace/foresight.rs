@@ -29,6 +29,9 @@ impl Namespace {
         };
         match next {
             Next::Nothing => {}
+            Next::Sweep if !self.rights(folder.bucket).may_list(folder) => {
+                known.interest.sweep_failed(Instant::now());
+            }
             Next::Sweep => {
                 let sweep = sweep(Arc::clone(self), folder.clone());
                 drop(self.tasks.spawn_until_stopped("sweep", sweep));

@@ -97,15 +97,12 @@ impl Namespace {
             }
         }
         match self.cache.listing(folder) {
-            Some(mut entries) => {
-                entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            Some(entries) => {
                 for (name, answer) in entries {
                     stream.add(name, species_of(&answer.presence));
                 }
             }
-            None => {
-                stream.rest = self.pages(folder);
-            }
+            None => stream.rest = self.pages(folder),
         }
     }
 
