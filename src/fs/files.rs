@@ -42,6 +42,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// Whether the pages that the kernel has of it are still those of this version.
     pub keep_pages: bool,
+    /// Whether the handle may write, so that its closing may have to commit something.
+    pub writes: bool,
 }
 
 impl Filesystem {
@@ -66,7 +68,8 @@ impl Filesystem {
             return Err(error);
         }
         let keep_pages = self.keep_pages(&file);
-        Ok(Opened { handle: self.add_handle(&file, options.access), keep_pages })
+        let handle = self.add_handle(&file, options.access);
+        Ok(Opened { handle, keep_pages, writes: options.access.write })
     }
 
     /// Makes a file and opens it. S3 hears of it at its first commit, and guards its name then.
@@ -109,7 +112,10 @@ impl Filesystem {
         let file = OpenFile::new(ino, state);
         self.open_files.lock().insert(ino, Arc::clone(&file));
         let handle = self.add_handle(&file, options.access);
-        Ok((super::dirs::shown_open(&file), Opened { handle, keep_pages: false }))
+        Ok((
+            super::dirs::shown_open(&file),
+            Opened { handle, keep_pages: false, writes: options.access.write },
+        ))
     }
 
     /// Reads without waiting, where the bytes have arrived already.

@@ -23,7 +23,7 @@ use fuser::{
 
 pub use self::mount::{Mount, Options, Unmounted};
 
-use self::dispatch::{Operation, finish, run};
+use self::dispatch::{Operation, data, finish, run, run_at_once};
 use crate::error::Result;
 use crate::fs::{
     AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Replace, Setting,
@@ -55,6 +55,21 @@ impl Bridge {
         W: Future<Output = Result<T>> + Send + 'static,
     {
         run(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
+    }
+
+    /// Runs an operation of the filesystem that mostly need not wait for anything.
+    fn run_at_once<R, T, W>(
+        &self,
+        operation: Operation,
+        reply: R,
+        work: impl FnOnce(Arc<Filesystem>) -> W,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: dispatch::Refuse,
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        run_at_once(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
     }
 }
 
@@ -244,7 +259,7 @@ impl fuser::Filesystem for Bridge {
         let answer = |reply: ReplyOpen, opened: Opened| {
             reply.opened(FileHandle(opened.handle.0), open_flags(opened));
         };
-        self.run(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
+        self.run_at_once(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
     }
 
     fn create(
@@ -286,11 +301,10 @@ impl fuser::Filesystem for Bridge {
     ) {
         let operation = Self::operation("read", ino);
         let handle = HandleId(handle.0);
-        let answer = |reply: ReplyData, bytes: crate::read::ReadBytes| reply.data(&bytes.into_bytes());
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
-            return finish(operation, reply, bytes, answer);
+            return finish(operation, reply, bytes, data);
         }
-        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, answer);
+        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, data);
     }
 
     fn write(
@@ -321,7 +335,7 @@ impl fuser::Filesystem for Bridge {
     fn flush(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.flush(handle).await };
-        self.run(Self::operation("flush", ino), reply, work, done);
+        self.run_at_once(Self::operation("flush", ino), reply, work, done);
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
@@ -342,7 +356,7 @@ impl fuser::Filesystem for Bridge {
     ) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.release(handle).await };
-        self.run(Self::operation("release", ino), reply, work, done);
+        self.run_at_once(Self::operation("release", ino), reply, work, done);
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -552,7 +566,12 @@ fn done(reply: ReplyEmpty, (): ()) {
 }
 
 fn open_flags(opened: Opened) -> FopenFlags {
-    if opened.keep_pages { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_pages);
+    // Closing it makes nothing visible, and so need not be told; what the kernel has no such flag for, it
+    // asks, and is answered at once.
+    flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.writes);
+    flags
 }
 
 /// Numbers are not given to another file while the kernel remembers them.
