@@ -26,6 +26,7 @@
 mod bytes;
 mod fetch;
 mod part;
+mod pulse;
 mod stream;
 mod window;
 

@@ -17,9 +17,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::bytes::ReadBytes;
 use super::fetch::{self, Source};
+use super::pulse::{Pulse, Transfer};
 use crate::budget::{Budget, Reservation};
 use crate::error::{Error, Kind, Result};
 use crate::s3::ByteRange;
@@ -62,11 +64,12 @@ impl Part {
         range: ByteRange,
         payment: Payment,
         source: &Arc<S>,
+        pulse: &Arc<Mutex<Pulse>>,
         budget: &Budget,
         tasks: &Tasks,
     ) -> Arc<Self> {
         let buffer = Arc::new(Buffer::new(range));
-        let filler = Filler { buffer: Arc::clone(&buffer) };
+        let filler = Filler { buffer: Arc::clone(&buffer), pulse: Arc::clone(pulse) };
         let (source, budget) = (Arc::clone(source), budget.clone());
         let task = tasks.spawn_until_stopped("fetch", async move {
             fill(range, payment, &*source, &budget, filler).await;
@@ -109,11 +112,12 @@ async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget:
     match payment {
         Payment::Ahead(reservation) => {
             filler.buffer.filling.lock().paid = Some(reservation);
-            filler.finish(fetch::fetch(source, range, |chunk| filler.buffer.push(chunk)).await);
+            let outcome = filler.fetch(source, range).await;
+            filler.finish(outcome);
         }
         Payment::OnDemand => {
             let advance = budget.demand(range.len()).await;
-            let outcome = fetch::fetch(source, range, |chunk| filler.buffer.push(chunk)).await;
+            let outcome = filler.fetch(source, range).await;
             filler.buffer.filling.lock().paid = budget.ask(range.len());
             drop(advance);
             filler.finish(outcome);
@@ -126,9 +130,23 @@ async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget:
 #[derive(Debug)]
 struct Filler {
     buffer: Arc<Buffer>,
+    pulse: Arc<Mutex<Pulse>>,
 }
 
 impl Filler {
+    async fn fetch<S: Source>(&self, source: &S, range: ByteRange) -> Result<()> {
+        let asked = Instant::now();
+        let mut first_byte_after = None;
+        fetch::fetch(source, range, |chunk| {
+            first_byte_after.get_or_insert_with(|| asked.elapsed());
+            self.buffer.push(chunk);
+        })
+        .await?;
+        let first_byte_after = first_byte_after.expect("no range is empty");
+        self.pulse.lock().observe(Transfer { bytes: range.len(), first_byte_after, took: asked.elapsed() });
+        Ok(())
+    }
+
     fn finish(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
             tracing::debug!(range = %self.buffer.range, %error, "a range could not be fetched");

@@ -28,6 +28,7 @@ use super::Options;
 use super::bytes::ReadBytes;
 use super::fetch::Source;
 use super::part::{AbortOnDrop, Part, Payment, Taken};
+use super::pulse::Pulse;
 use super::window::{Access, Window};
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
@@ -50,7 +51,13 @@ impl<S: Source> Stream<S> {
             last_read: Instant::now(),
             idle_watch: None,
         };
-        let shared = Shared { source: Arc::new(source), budget, tasks, state: Mutex::new(state) };
+        let shared = Shared {
+            source: Arc::new(source),
+            pulse: Arc::default(),
+            budget,
+            tasks,
+            state: Mutex::new(state),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -100,6 +107,8 @@ impl<S: Source> Stream<S> {
 #[derive(Debug)]
 struct Shared<S> {
     source: Arc<S>,
+    /// What the parts showed of the network. Taken under the lock of the state, and nothing under it.
+    pulse: Arc<Mutex<Pulse>>,
     budget: Budget,
     tasks: Tasks,
     /// Parts have locks of their own, which may be taken under this one.
@@ -141,7 +150,8 @@ impl<S: Source> Shared<S> {
     fn prepare(self: &Arc<Self>, state: &mut State, wanted: ByteRange, arrived: bool) {
         let now = Instant::now();
         let room = room(&self.budget, state.live_bytes());
-        let plan = state.window.observe(Access { wanted, arrived, now, room });
+        let network = self.pulse.lock().network(self.source.latency());
+        let plan = state.window.observe(Access { wanted, arrived, now, room, network });
         state.last_read = now;
         state.release_passed();
         for range in std::iter::once(plan.first).chain(plan.then) {
@@ -195,7 +205,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn start(&self, state: &mut State, range: ByteRange, payment: Payment) -> Arc<Part> {
-        let part = Part::start(range, payment, &self.source, &self.budget, &self.tasks);
+        let part = Part::start(range, payment, &self.source, &self.pulse, &self.budget, &self.tasks);
         state.parts.insert(range.end, Arc::clone(&part));
         part
     }
@@ -276,12 +286,17 @@ impl State {
     }
 }
 
-/// The bytes that one stream may hold, given what it holds already: no more than is still free.
+/// The bytes that one stream may hold, given what it holds already.
 ///
-/// One stream alone may so have half of the budget, two a third each, and so on, without anybody
-/// knowing of the others; whoever came first gives way as it goes on reading.
+/// Three quarters of what is left of the share of all read-ahead ([`AHEAD_ALL_BYTES_MAX`]), so a stream
+/// alone has three quarters of that, two have three sevenths each, and so on, without anybody knowing of
+/// the others; whoever came first gives way as it goes on reading. Where others than readers have
+/// taken the share, an eighth of what is free is left for reading.
 fn room(budget: &Budget, held: u64) -> u64 {
-    (budget.free_bytes() + held) / 2
+    let (total, free) = (budget.total_bytes(), budget.free_bytes());
+    let share = AHEAD_ALL_BYTES_MAX.min(total / 8 * 7);
+    let left = share.saturating_sub(total - free);
+    ((left + held) / 4 * 3).max(free / 8)
 }
 
 fn stopped() -> Error {
@@ -292,3 +307,8 @@ fn stopped() -> Error {
 const IDLE: Duration = Duration::from_secs(5);
 
 const RELEASE_BYTES: u64 = 1 << 20;
+
+/// What all read-ahead of a mount needs at most: 2 GB/s, which is more than a kernel takes, times the
+/// 20 ms to the first byte and the 47 ms of a part of 4 MiB, and half as much again for what has come early.
+/// The rest of the budget is for those who write.
+const AHEAD_ALL_BYTES_MAX: u64 = 224 << 20;

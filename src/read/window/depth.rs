@@ -6,112 +6,92 @@ use tokio::time::Instant;
 
 use super::Access;
 use crate::read::Options;
+use crate::read::pulse::Network;
 
 /// How far ahead of a run to fetch.
 ///
-/// Judged in rounds, each as long as the depth itself. What a round delivered was asked for in the
-/// round before, so the first round at a new depth still shows the speed of the old one. While
-/// growing that does not matter: each round is compared with the one before, one step late.
+/// A run begins with what keeps a fast reader going for the time to a first byte, as far as that is
+/// known. While its reads have to wait and the network has room ([`Network::ease`]), the depth doubles,
+/// each time that what was asked for at the last doubling has come. Where requests only wait for
+/// each other it goes back.
 #[derive(Debug)]
 pub(super) struct Depth {
     pub(super) bytes: u64,
-    round: Option<Round>,
-    /// Bytes per second of the last round that was worth doubling for.
-    speed: f64,
-    pace: Pace,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Round {
-    began: Instant,
-    from: u64,
-    until: u64,
-    waited: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Doubling, and looking whether that helps.
-    Growing,
-    /// It did not, the last time; to be tried again after so many rounds.
-    Settled(u32),
-    /// Doubled for a trial, of which the next round shows nothing yet.
-    Trying,
+    /// When it was set, or last thought about; `None` before the first read that is ahead of others.
+    judged: Option<Instant>,
+    /// Reads since then, and those among them that had to wait.
+    reads: u32,
+    waits: u32,
 }
 
 impl Default for Depth {
     fn default() -> Self {
-        Self { bytes: DEPTH_FIRST_BYTES, round: None, speed: 0.0, pace: Pace::Growing }
+        Self { bytes: DEPTH_FIRST_BYTES, judged: None, reads: 0, waits: 0 }
     }
 }
 
 impl Depth {
-    pub(super) fn observe(&mut self, access: Access, high: u64, bytes_max: u64) {
-        let Some(round) = &mut self.round else {
-            self.begin_round(access.now, high);
+    pub(super) fn observe(&mut self, access: Access, bytes_max: u64) {
+        let Some(judged) = self.judged else {
+            self.bytes = first(access.network).min(bytes_max.max(DEPTH_FIRST_BYTES));
+            self.judged = Some(access.now);
             return;
         };
-        round.waited |= !access.arrived;
-        if high >= round.until {
-            let round = *round;
-            // A reader that never waits is slower than we are, and needs no more of it.
-            if round.waited {
-                self.judge(round.speed(access.now, high), bytes_max);
-            }
-            self.begin_round(access.now, high);
+        self.reads += 1;
+        self.waits += u32::from(!access.arrived);
+        if access.now < judged + access.network.took.max(JUDGED_EVERY_MIN) {
+            return;
         }
+        // A reader that hardly waits is slower than we are, and needs no more of it.
+        if self.waits * WAITS_SHARE >= self.reads {
+            self.judge(access.network.ease.unwrap_or(0.0), bytes_max);
+        }
+        (self.judged, self.reads, self.waits) = (Some(access.now), 0, 0);
     }
 
-    fn judge(&mut self, speed: f64, bytes_max: u64) {
-        match self.pace {
-            Pace::Growing if speed > self.speed * SPEED_GAIN => self.grow(speed, bytes_max),
-            Pace::Growing => {
-                self.bytes = (self.bytes / 2).max(DEPTH_FIRST_BYTES);
-                self.pace = Pace::Settled(SETTLED_ROUNDS);
-            }
-            Pace::Trying => self.pace = Pace::Growing,
-            Pace::Settled(0) => {
-                self.pace = Pace::Trying;
-                self.grow(speed, bytes_max);
-            }
-            Pace::Settled(rounds) => self.pace = Pace::Settled(rounds - 1),
-        }
-    }
-
-    fn grow(&mut self, speed: f64, bytes_max: u64) {
-        self.speed = speed;
-        if self.bytes < bytes_max {
+    fn judge(&mut self, ease: f64, bytes_max: u64) {
+        if ease > EASE_TO_GROW && self.bytes < bytes_max {
             self.bytes = (self.bytes * 2).min(bytes_max);
-        } else {
-            // There is nothing left to try, and nothing to be given up either.
-            self.pace = Pace::Settled(SETTLED_ROUNDS);
+        } else if ease < EASE_TO_SHRINK {
+            self.bytes = (self.bytes / 2).max(DEPTH_FIRST_BYTES);
         }
     }
-
-    fn begin_round(&mut self, now: Instant, high: u64) {
-        self.round = Some(Round { began: now, from: high, until: high + self.bytes, waited: false });
-    }
 }
 
-impl Round {
-    fn speed(&self, now: Instant, high: u64) -> f64 {
-        let took = now.duration_since(self.began).max(Duration::from_micros(1));
-        (high - self.from) as f64 / took.as_secs_f64()
-    }
+fn first(network: Network) -> u64 {
+    let bytes = network.latency.map_or(0.0, |latency| latency.as_secs_f64() * FIRST_BYTES_PER_SECOND);
+    (bytes as u64).clamp(DEPTH_FIRST_BYTES, DEPTH_FIRST_BYTES_MAX)
 }
 
-/// Eight requests share the depth, within what requests are good for.
-pub(super) fn part_bytes(ahead: u64, options: &Options) -> u64 {
-    let bytes = (ahead / PARTS_AHEAD).min(options.part_bytes_max);
+/// Bytes for each request of those that share the depth. Far from S3 many small ones come sooner;
+/// where an answer comes at once, the work for a request (0.1 ms) is what costs.
+pub(super) fn part_bytes(ahead: u64, network: Network, options: &Options) -> u64 {
+    let is_near = network.latency.is_some_and(|latency| latency < NEAR);
+    let bytes = (ahead / if is_near { PARTS_NEAR } else { PARTS_FAR }).min(options.part_bytes_max);
     (bytes - bytes % PART_BYTES_MIN).max(PART_BYTES_MIN)
 }
 
+/// Four requests of 2 MiB keep two processors busy where latency is nothing.
 pub(super) const DEPTH_FIRST_BYTES: u64 = 8 << 20;
-const PARTS_AHEAD: u64 = 8;
-const PART_BYTES_MIN: u64 = 256 << 10;
 
-/// Doubling the depth doubles the speed where latency rules; a tenth may be chance.
-const SPEED_GAIN: f64 = 1.15;
+/// A reader of which no more is known than that its second read followed its first is not worth more.
+const DEPTH_FIRST_BYTES_MAX: u64 = 32 << 20;
 
-/// Rounds until a depth that was enough is doubted again.
-const SETTLED_ROUNDS: u32 = 8;
+/// What a single fast reader can take.
+const FIRST_BYTES_PER_SECOND: f64 = 1.5e9;
+
+const NEAR: Duration = Duration::from_millis(2);
+const PARTS_NEAR: u64 = 4;
+const PARTS_FAR: u64 = 16;
+const PART_BYTES_MIN: u64 = 512 << 10;
+
+/// Requests that take less than half as long again as one alone.
+const EASE_TO_GROW: f64 = 0.66;
+
+/// Requests that take five times as long as one alone.
+const EASE_TO_SHRINK: f64 = 0.2;
+
+/// One read in so many may have to wait by chance.
+const WAITS_SHARE: u32 = 16;
+
+const JUDGED_EVERY_MIN: Duration = Duration::from_millis(1);

@@ -20,9 +20,9 @@
 //! others came after it. A small file is fetched whole.
 //!
 //! # Depth
-//! How far ahead is enough depends on latency times bandwidth, and neither is known. [`Depth`](depth::Depth)
-//! finds out: while reads have to wait for bytes it doubles, for as long as doubling makes them
-//! faster. More than that would only cost memory.
+//! How far ahead is enough depends on latency times bandwidth. [`Depth`](depth::Depth) finds out: while reads
+//! have to wait for bytes it doubles, for as long as the network has room for more requests. More than
+//! that would only cost memory.
 
 mod depth;
 mod run;
@@ -36,6 +36,7 @@ use tokio::time::Instant;
 use self::run::{Direction, RUNS_MAX, Run};
 use self::stride::Stride;
 use super::Options;
+use super::pulse::Network;
 use crate::s3::ByteRange;
 
 /// The reads of one open file, and what to make of them.
@@ -59,6 +60,8 @@ pub(super) struct Access {
     pub(super) now: Instant,
     /// Bytes that this file may hold in memory.
     pub(super) room: u64,
+    /// What the network is able to do.
+    pub(super) network: Network,
 }
 
 /// What to have, and in what order to get it. What is there or under way already is in it too.
@@ -93,10 +96,10 @@ impl Window {
         let run = &mut self.runs[at];
         let step = run.step(access.wanted);
         run.last_read = reads;
-        run.depth.observe(access, run.high, room);
+        run.depth.observe(access, room);
         match run.direction(step) {
-            Direction::Forward => run.plan_forward(access.wanted, step, room, size, options),
-            Direction::Backward => run.plan_backward(access.wanted, room, size, options),
+            Direction::Forward => run.plan_forward(access, step, room, size, options),
+            Direction::Backward => run.plan_backward(access, room, size, options),
             Direction::Opening => run.plan_opening(access.wanted, size, options),
             Direction::None => run.plan_apart(access.wanted, stride, room, size, options),
         }

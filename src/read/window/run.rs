@@ -2,7 +2,7 @@
 
 use super::depth::{Depth, part_bytes};
 use super::stride::Stride;
-use super::{Plan, rounded};
+use super::{Access, Plan, rounded};
 use crate::read::Options;
 use crate::s3::ByteRange;
 
@@ -113,15 +113,16 @@ impl Run {
 
     pub(super) fn plan_forward(
         &mut self,
-        wanted: ByteRange,
+        access: Access,
         step: Step,
         room: u64,
         size: u64,
         options: &Options,
     ) -> Plan {
+        let wanted = access.wanted;
         let behind = REORDER_BYTES.min(room / 4);
         let ahead = self.depth.bytes.min(room - behind);
-        let part_bytes = part_bytes(ahead, options);
+        let part_bytes = part_bytes(ahead, access.network, options);
         self.until = self.until.max(self.high);
         let target = (self.high + ahead).min(size);
         let missing = target.saturating_sub(self.until);
@@ -137,16 +138,11 @@ impl Run {
         }
     }
 
-    pub(super) fn plan_backward(
-        &mut self,
-        wanted: ByteRange,
-        room: u64,
-        size: u64,
-        options: &Options,
-    ) -> Plan {
+    pub(super) fn plan_backward(&mut self, access: Access, room: u64, size: u64, options: &Options) -> Plan {
+        let wanted = access.wanted;
         let ahead = self.depth.bytes.min(room / 2);
         // Small parts: their last bytes are needed first, and come last.
-        let part_bytes = part_bytes(ahead / 2, options);
+        let part_bytes = part_bytes(ahead / 2, access.network, options);
         let target = self.base.saturating_sub(ahead);
         let mut then = Vec::new();
         let mut end = self.base;

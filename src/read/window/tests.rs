@@ -17,11 +17,13 @@ const ROOM: u64 = 256 * MIB;
 struct Trial {
     window: Window,
     now: Instant,
+    network: Network,
 }
 
 impl Trial {
     fn new(size: u64) -> Self {
-        Self { window: Window::new(size, Options::default()), now: Instant::now() }
+        let window = Window::new(size, Options::default());
+        Self { window, now: Instant::now(), network: Network::default() }
     }
 
     fn read(&mut self, start: u64, length: u64) -> Plan {
@@ -31,7 +33,11 @@ impl Trial {
     fn read_after(&mut self, pause: Duration, start: u64, length: u64) -> Plan {
         self.now += pause;
         let wanted = range(start, length);
-        self.window.observe(Access { wanted, arrived: false, now: self.now, room: ROOM })
+        self.observe(wanted, false, ROOM)
+    }
+
+    fn observe(&mut self, wanted: ByteRange, arrived: bool, room: u64) -> Plan {
+        self.window.observe(Access { wanted, arrived, now: self.now, room, network: self.network })
     }
 }
 
@@ -144,32 +150,50 @@ fn two_sequential_readers_of_one_file_share_the_room() {
     assert!(ahead <= Options::default().ahead_bytes_max, "{ahead}");
 }
 
-/// Reads in order from a server on which more requests at once are faster up to `enough` bytes.
+/// Reads in order from a server 20 ms away that has up to `enough` bytes under way at full speed,
+/// and makes requests wait for each other beyond that.
 fn settle(enough: u64) -> u64 {
     let mut trial = Trial::new(SIZE);
     let mut ahead = MIB;
     for start in (0..SIZE / 2).step_by(128 << 10) {
-        let latency = Duration::from_millis(50).as_nanos() as u64;
-        let pause = Duration::from_nanos(latency * 128 * KIB / ahead.min(enough));
+        let ease = (enough as f64 / ahead as f64).min(1.0);
+        let took = Duration::from_millis(50).div_f64(ease);
+        let latency = Some(Duration::from_millis(20));
+        trial.network = Network { latency, ease: Some(ease), took };
+        let pause = took.mul_f64(128.0 * KIB as f64 / ahead as f64);
         ahead = ahead_of(&trial.read_after(pause, start, 128 * KIB), start + 128 * KIB).max(MIB);
     }
     ahead
 }
 
 #[test]
-fn the_depth_grows_while_that_helps_and_not_much_further() {
+fn the_depth_grows_while_the_network_has_room_and_not_much_further() {
     assert!(settle(u64::MAX) > 150 * MIB, "{}", settle(u64::MAX));
-    assert!((24 * MIB..=130 * MIB).contains(&settle(32 * MIB)), "{}", settle(32 * MIB));
+    assert!((24 * MIB..=130 * MIB).contains(&settle(64 * MIB)), "{}", settle(64 * MIB));
     assert!(settle(8 * MIB) <= 34 * MIB, "{}", settle(8 * MIB));
+}
+
+#[test]
+fn the_farther_away_the_more_a_run_begins_with_and_in_more_requests() {
+    let second = |latency_ms: u64| {
+        let mut trial = Trial::new(SIZE);
+        trial.network.latency = Some(Duration::from_millis(latency_ms));
+        trial.read(0, 128 * KIB);
+        let plan = trial.read(128 * KIB, 128 * KIB);
+        (plan.first.len() / MIB, plan.part_bytes / MIB)
+    };
+    assert_eq!(second(1), (6, 2));
+    let (far, parts) = second(20);
+    assert!(far >= 26 && parts == 1, "{far} MiB in parts of {parts}");
 }
 
 #[test]
 fn a_reader_that_never_waits_gets_no_more_depth() {
     let mut trial = Trial::new(SIZE);
+    trial.network.ease = Some(1.0);
     for start in (0..256 * MIB).step_by(128 << 10) {
-        let wanted = range(start, 128 * KIB);
         trial.now += Duration::from_micros(50);
-        let plan = trial.window.observe(Access { wanted, arrived: true, now: trial.now, room: ROOM });
+        let plan = trial.observe(range(start, 128 * KIB), true, ROOM);
         assert!(plan.first.len() <= DEPTH_FIRST_BYTES + MIB);
     }
 }
@@ -188,7 +212,7 @@ proptest! {
             let wanted = range(start, length.min(size - start));
             next = wanted.end;
             trial.now += Duration::from_micros(10);
-            let plan = trial.window.observe(Access { wanted, arrived: false, now: trial.now, room });
+            let plan = trial.observe(wanted, false, room);
             prop_assert!(covers(&plan, wanted), "{wanted} is not in {plan:?}");
             prop_assert!(plan.part_bytes > 0);
             prop_assert!(plan.then.iter().chain([&plan.first]).all(|range| range.end <= size && !range.is_empty()));
