@@ -20,6 +20,7 @@ mod mount;
 mod ownership;
 mod policies;
 mod process;
+mod reading_ahead;
 mod rights;
 mod role_sessions;
 mod support;

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{
-    Directory, DirectoryEntry, Entry, Ino, Lookup, Node, Place, Species, described, number,
+    Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, described, number,
 };
 use crate::s3::object::STANDARD;
 use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata, is_archive};
@@ -69,6 +69,9 @@ impl Filesystem {
     /// # Errors
     /// Those of S3; absence is no error.
     pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Found> {
+        if let Ok(place) = self.place_in(parent, name) {
+            self.small_files.arrived(&place).await;
+        }
         let lookup = self.namespace().lookup(parent, name).await?;
         Ok(self.found(lookup))
     }
@@ -219,7 +222,10 @@ impl Filesystem {
         let entries = self.entries(&handle, from, ENTRIES_PER_DESCRIBED_READ).await?;
         let names: Vec<_> = entries.iter().filter_map(|entry| FileName::parse(&entry.name).ok()).collect();
         let mut lookups = match &handle.directory {
-            Directory::In(folder) => self.namespace().look_up_all(handle.ino, folder, &names).await?,
+            Directory::In(folder) => {
+                self.describe(handle.ino, folder, &names).await;
+                self.namespace().look_up_all(handle.ino, folder, &names).await?
+            }
             Directory::Root => names.iter().map(|name| self.namespace().look_up_bucket(name)).collect(),
         }
         .into_iter();
@@ -231,6 +237,17 @@ impl Filesystem {
             },
         });
         Ok(described.collect())
+    }
+
+    /// Has names described, by the fetch of a small file where that has begun, and else by asking.
+    async fn describe(&self, ino: Ino, folder: &Folder, names: &[FileName]) {
+        let rest = self.small_files.listed(ino, folder, names.to_vec());
+        let arriving = async {
+            for name in names {
+                self.small_files.arrived(&Place { folder: folder.clone(), name: name.clone() }).await;
+            }
+        };
+        tokio::join!(arriving, self.namespace().describe(folder, &rest));
     }
 
     async fn entries(&self, handle: &DirectoryHandle, from: u64, most: usize) -> Result<Vec<Listed>> {

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{Ino, Place, Species};
-use crate::read::{ReadBytes, Reader};
+use crate::read::{Fetched, ReadBytes, Reader};
 use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::write::{Base, Occasion, Session, Target};
 
@@ -55,6 +55,7 @@ impl Filesystem {
         if self.namespace().species(ino) == Some(Species::Directory) {
             return Err(Error::new(Kind::IsDirectory, "a directory"));
         }
+        let fetched = if options.access.write { None } else { self.fetched_ahead(ino).await };
         let file = match self.open_file(ino) {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
@@ -69,6 +70,9 @@ impl Filesystem {
         }
         let keep_pages = self.keep_pages(&file);
         let handle = self.add_handle(&file, options.access);
+        if fetched.is_some() {
+            self.reader_of(&*self.handles.file(handle)?, fetched)?;
+        }
         Ok(Opened { handle, keep_pages, writes: options.access.write })
     }
 
@@ -253,6 +257,12 @@ impl Filesystem {
         self.attributes(ino).await
     }
 
+    /// The bytes of a small file, if they were fetched ahead of this open; and others are begun with.
+    async fn fetched_ahead(&self, ino: Ino) -> Option<Arc<Fetched>> {
+        let (place, parent) = (self.namespace().place(ino).ok()?, self.namespace().parent(ino)?);
+        self.small_files.open(parent, &place).await
+    }
+
     // ---- what is shared by the handles of a file ----
 
     /// The shared state of a file that nobody had open.
@@ -281,13 +291,7 @@ impl Filesystem {
         };
         if let (false, Some(place)) = (writing, place) {
             let meta = self.version_to_open(&place).await?;
-            let mut state = file.state();
-            let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
-            if state.session.is_none() && !is_same {
-                state.replaced_here.clear();
-                state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
-                state.committed = Some(meta);
-            }
+            self.take_version(&file, meta);
         }
         Ok(file)
     }
@@ -320,6 +324,18 @@ impl Filesystem {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Makes what S3 has now the version of an open file that nobody writes here.
+    fn take_version(&self, file: &OpenFile, meta: ObjectMeta) {
+        let mut state = file.state();
+        let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
+        if state.session.is_some() || is_same {
+            return;
+        }
+        state.replaced_here.clear();
+        state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
+        state.committed = Some(meta);
     }
 
     /// Counts one more writer, in the same step as it finds or begins the session: one that is found
@@ -389,6 +405,11 @@ impl Filesystem {
     /// [`Kind::Changed`] when another open has found that somebody else replaced the object: the
     /// kernel's pages are shared by all who have it open, and must not hold two versions.
     fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
+        self.reader_of(handle, None)
+    }
+
+    /// As [`reader`](Self::reader), and a new one has what was fetched already.
+    fn reader_of(&self, handle: &FileHandle, fetched: Option<Arc<Fetched>>) -> Result<Option<Arc<Reader>>> {
         let (place, meta) = {
             let state = handle.file.state();
             let Some(meta) = state.committed.clone() else { return Ok(None) };
@@ -405,12 +426,15 @@ impl Filesystem {
         };
         // Removed while open: what the reader had fetched is gone with the object in S3.
         let place = place.ok_or_else(removed)?;
-        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
-        let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
-        let key = target_key(&place)?;
-        let reader = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
+        let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
         *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
         Ok(Some(reader))
+    }
+
+    fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
+        Ok(Reader::new(gateway, target_key(place)?, meta, self.parts.reading.clone(), budget, tasks))
     }
 
     fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {

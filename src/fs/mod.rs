@@ -14,6 +14,7 @@
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
+//! | `small.rs` | small files, fetched before they are opened |
 
 mod attr;
 mod dirs;
@@ -21,6 +22,7 @@ mod files;
 mod handle;
 mod media_type;
 mod moves;
+mod small;
 mod xattr;
 
 use std::collections::HashMap;
@@ -37,6 +39,7 @@ pub use self::moves::Replace;
 pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};
+use self::small::SmallFiles;
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
@@ -66,6 +69,7 @@ pub struct Parts {
 pub struct Filesystem {
     parts: Parts,
     handles: HandleTable,
+    small_files: Arc<SmallFiles>,
     open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     /// The version whose pages the kernel may keep, per inode that was opened.
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
@@ -78,7 +82,10 @@ pub type OnChanged = Box<dyn Fn(Ino) + Send + Sync>;
 impl Filesystem {
     /// Returns the filesystem made of `parts`.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let (budget, tasks) = (parts.budget.clone(), parts.tasks.clone());
+        let file_bytes_max = parts.reading.small_file_bytes;
         Arc::new(Self {
+            small_files: SmallFiles::new(Arc::clone(&parts.namespace), budget, tasks, file_bytes_max),
             parts,
             handles: HandleTable::default(),
             open_files: Mutex::default(),

@@ -12,7 +12,7 @@ use super::inode::Species;
 use super::interest::Next;
 use super::listing::DirectoryStream;
 use super::{Folder, Namespace};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::name::FileName;
 
 impl Namespace {
@@ -42,11 +42,24 @@ impl Namespace {
                 known.interest.described_until(last);
                 drop(
                     self.tasks
-                        .spawn_until_stopped("describe", describe(Arc::clone(self), folder.clone(), names)),
+                        .spawn_until_stopped("describe", described(Arc::clone(self), folder.clone(), names)),
                 );
             }
         }
     }
+
+    /// Asks about names before anybody else does, several at a time.
+    ///
+    /// An error is not lost: the name stays undescribed, and whoever asks about it meets it again.
+    pub async fn describe(self: &Arc<Self>, folder: &Folder, names: &[FileName]) {
+        if let Err(error) = self.settle_all(folder, names).await {
+            tracing::debug!(prefix = %folder.prefix, %error, "names were asked about ahead in vain");
+        }
+    }
+}
+
+async fn described(namespace: Arc<Namespace>, folder: Folder, names: Vec<FileName>) {
+    namespace.describe(&folder, &names).await;
 }
 
 /// Lists a directory, as far as interest in it lasts.
@@ -83,15 +96,8 @@ fn sample(namespace: &Arc<Namespace>, folder: &Folder, stream: &DirectoryStream)
     let files = stream.ready(0).iter().filter(|entry| entry.species == Species::File);
     let names = files.map(|entry| entry.name.clone()).take(super::cache::CENSUS_OBJECTS as usize).collect();
     drop(
-        namespace.tasks.spawn_until_stopped("sample", describe(Arc::clone(namespace), folder.clone(), names)),
+        namespace
+            .tasks
+            .spawn_until_stopped("sample", described(Arc::clone(namespace), folder.clone(), names)),
     );
-}
-
-async fn describe(namespace: Arc<Namespace>, folder: Folder, names: Vec<FileName>) {
-    // An error is not lost: the name stays undescribed, and whoever asks about it meets it again.
-    if let Err(error) = namespace.settle_all(&folder, &names).await
-        && error.kind() != Kind::ShuttingDown
-    {
-        tracing::debug!(prefix = %folder.prefix, %error, "names were asked about ahead in vain");
-    }
 }

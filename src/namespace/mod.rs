@@ -18,6 +18,7 @@
 //! Locks are short and never held across an await. Where two are taken: pending before cache,
 //! cache before inodes.
 
+mod ahead;
 mod cache;
 mod foresight;
 mod inode;
@@ -691,7 +692,7 @@ pub fn described(etag: crate::s3::ETag, size: u64, new: &NewObject) -> ObjectMet
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// How old an answer may be for `open` to take it as the current version.
-const OPEN_MEMORY: Duration = Duration::from_millis(500);
+pub const OPEN_MEMORY: Duration = Duration::from_millis(500);
 
 /// Descriptions asked for at once.
 const DESCRIPTIONS_MAX: usize = 64;

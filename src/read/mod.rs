@@ -28,6 +28,8 @@ mod fetch;
 mod part;
 mod pulse;
 mod stream;
+mod walk;
+mod whole;
 mod window;
 
 #[cfg(test)]
@@ -36,6 +38,8 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::bytes::ReadBytes;
+pub use self::walk::{Met, Walk};
+pub use self::whole::{Fetched, Whole};
 
 use self::fetch::Object;
 use self::stream::Stream;
@@ -80,6 +84,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Reader {
     stream: Stream<Object>,
+    /// All of it, where that was fetched ahead.
+    fetched: Option<Arc<Fetched>>,
     size: u64,
     version: ETag,
 }
@@ -97,7 +103,12 @@ impl Reader {
     ) -> Self {
         let ObjectMeta { etag: version, size, .. } = meta;
         let object = Object { gateway, key, version: version.clone() };
-        Self { stream: Stream::new(object, size, options, budget, tasks), size, version }
+        Self { stream: Stream::new(object, size, options, budget, tasks), fetched: None, size, version }
+    }
+
+    /// The same reader with all bytes in memory, if `fetched` is the version it reads.
+    pub fn with(self, fetched: Option<Arc<Fetched>>) -> Self {
+        Self { fetched: fetched.filter(|fetched| fetched.meta.etag == self.version), ..self }
     }
 
     /// The length of the file, which is known from the beginning and never changes.
@@ -121,7 +132,10 @@ impl Reader {
     /// next read tries again.
     pub async fn read(&self, offset: u64, size: u32) -> Result<ReadBytes> {
         match self.range(offset, size) {
-            Some(wanted) => self.stream.read(wanted).await,
+            Some(wanted) => match &self.fetched {
+                Some(fetched) => Ok(fetched.slice(wanted).into()),
+                None => self.stream.read(wanted).await,
+            },
             None => Ok(ReadBytes::default()),
         }
     }
@@ -133,7 +147,10 @@ impl Reader {
     /// As [`read`](Self::read).
     pub fn try_read(&self, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
         match self.range(offset, size) {
-            Some(wanted) => self.stream.try_read(wanted),
+            Some(wanted) => match &self.fetched {
+                Some(fetched) => Some(Ok(fetched.slice(wanted).into())),
+                None => self.stream.try_read(wanted),
+            },
             None => Some(Ok(ReadBytes::default())),
         }
     }
