@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use s3xmount::namespace::OPEN_MEMORY;
 
-use crate::support::{Mount, World, eventually, pattern};
+use crate::support::{How, MIB, Mount, World, eventually, pattern};
 
 /// A world with `count` small files in one directory, each of its own content.
 fn small_files(count: usize) -> World {
@@ -99,4 +102,111 @@ async fn what_this_mount_writes_is_not_hidden_by_what_was_fetched_before() {
         mount.write_file(&path(at), b"ours").await.unwrap();
         assert_eq!(mount.read_file(&path(at)).await.unwrap(), b"ours");
     }
+}
+
+// ---- files that are read at random ----
+
+/// What a kernel would have been given of a file.
+#[derive(Debug, Clone, Default)]
+struct Pages(Arc<Mutex<Vec<(u64, Vec<u8>)>>>);
+
+impl Pages {
+    fn bytes(&self) -> u64 {
+        self.0.lock().iter().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// Has the mount give its pages here. They are taken when `door` is open, which is when the other
+    /// end of it was dropped.
+    fn of(mount: &Mount, door: mpsc::Receiver<()>) -> Self {
+        let (pages, door) = (Self::default(), Mutex::new(door));
+        let kernel = pages.clone();
+        mount.filesystem().store_pages_with(Arc::new(move |_, at, bytes| {
+            kernel.0.lock().push((at, bytes.to_vec()));
+            door.lock().recv().unwrap_or_default();
+            Ok(())
+        }));
+        pages
+    }
+
+    fn are_of(&self, content: &[u8]) -> bool {
+        let pages = self.0.lock();
+        pages.iter().all(|(at, bytes)| content[*at as usize..][..bytes.len()] == bytes[..])
+    }
+}
+
+/// Reads here and there until the kernel is given the file, or `enough` says so.
+async fn wander(file: &crate::support::OpenFile<'_>, content: &[u8], enough: impl Fn() -> bool) {
+    let mut random = fastrand::Rng::with_seed(1);
+    for _ in 0..10_000 {
+        let at = random.usize(..content.len() / 4096) * 4096;
+        assert!(file.read(at as u64, 4096).await.unwrap() == content[at..at + 4096]);
+        if enough() {
+            return;
+        }
+    }
+    panic!("ten thousand reads were not enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_read_at_random_is_given_to_the_kernel_whole() {
+    let world = World::new();
+    let content = pattern(3, 24 * MIB + 77);
+    world.put("a/big", content.clone());
+    let mount = world.mount().await;
+    let (open, door) = mpsc::channel();
+    drop(open);
+    let pages = Pages::of(&mount, door);
+    let file = mount.open("a/big", How::Read).await.unwrap();
+    wander(&file, &content, || pages.bytes() > 0).await;
+    eventually("all of it", || async { pages.bytes() == content.len() as u64 }).await;
+    assert!(pages.are_of(&content));
+    file.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_given_to_the_kernel_once_somebody_has_it_open_for_writing() {
+    let world = World::new();
+    let content = pattern(3, 24 * MIB);
+    world.put("a/big", content.clone());
+    let mount = world.mount().await;
+    let (closed, door) = mpsc::channel();
+    let pages = Pages::of(&mount, door);
+    let file = mount.open("a/big", How::Read).await.unwrap();
+    wander(&file, &content, || pages.bytes() > 0).await;
+    // A piece is being stored. Who opens the file for writing has to wait for that, and for no more.
+    let opening = mount.open("a/big", How::Edit);
+    tokio::pin!(opening);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut opening).await.is_err());
+    drop(closed);
+    let writing = opening.await.unwrap();
+    let stored = pages.bytes();
+    writing.write(0, b"ours").await.unwrap();
+    writing.close().await.unwrap();
+    assert_eq!(pages.bytes(), stored);
+    assert_eq!(stored, MIB as u64);
+    file.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_is_not_shown_before_the_last_page_of_the_old_one_is_stored() {
+    let world = World::new();
+    let content = pattern(3, 24 * MIB);
+    world.put("a/big", content.clone());
+    let mount = world.mount().await;
+    let (closed, door) = mpsc::channel();
+    let pages = Pages::of(&mount, door);
+    let file = mount.open("a/big", How::Read).await.unwrap();
+    wander(&file, &content, || pages.bytes() > 0).await;
+    world.put("a/big", pattern(4, 24 * MIB));
+    tokio::time::sleep(OPEN_MEMORY).await;
+    // Even if the first reader leaves meanwhile.
+    let (closing, opening) = (file.close(), mount.open("a/big", How::Read));
+    tokio::pin!(closing, opening);
+    let wait = Duration::from_millis(50);
+    assert!(tokio::time::timeout(wait, &mut closing).await.is_err());
+    assert!(tokio::time::timeout(wait, &mut opening).await.is_err());
+    drop(closed);
+    closing.await.unwrap();
+    opening.await.unwrap().close().await.unwrap();
+    assert_eq!(pages.bytes(), MIB as u64);
 }

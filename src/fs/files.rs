@@ -68,6 +68,9 @@ impl Filesystem {
             self.drop_if_unused(&file);
             return Err(error);
         }
+        if options.access.write {
+            file.end_filling().await;
+        }
         let keep_pages = self.keep_pages(&file);
         let handle = self.add_handle(&file, options.access);
         if fetched.is_some() {
@@ -151,6 +154,7 @@ impl Filesystem {
         }
         let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
         let read = reader.read(offset, size).await?;
+        self.consider_filling(&handle, &reader);
         // Asked of S3 rather than taken from what had arrived: the right to read is there.
         if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
             self.namespace().readable(place);
@@ -225,6 +229,10 @@ impl Filesystem {
             true => self.end_session(&handle.file).await,
             false => Ok(()),
         };
+        if handle.file.state().handles == 0 {
+            // Whoever opens the inode next shall find what is still being stored, and wait for it.
+            handle.file.end_filling().await;
+        }
         self.drop_if_unused(&handle.file);
         outcome
     }
@@ -291,7 +299,9 @@ impl Filesystem {
         };
         if let (false, Some(place)) = (writing, place) {
             let meta = self.version_to_open(&place).await?;
-            self.take_version(&file, meta);
+            if self.take_version(&file, meta) {
+                file.end_filling().await;
+            }
         }
         Ok(file)
     }
@@ -326,16 +336,18 @@ impl Filesystem {
         }
     }
 
-    /// Makes what S3 has now the version of an open file that nobody writes here.
-    fn take_version(&self, file: &OpenFile, meta: ObjectMeta) {
+    /// Makes what S3 has now the version of an open file that nobody writes here. Returns whether it is
+    /// another one.
+    fn take_version(&self, file: &OpenFile, meta: ObjectMeta) -> bool {
         let mut state = file.state();
         let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
         if state.session.is_some() || is_same {
-            return;
+            return false;
         }
         state.replaced_here.clear();
         state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
         state.committed = Some(meta);
+        true
     }
 
     /// Counts one more writer, in the same step as it finds or begins the session: one that is found
@@ -429,6 +441,14 @@ impl Filesystem {
         let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
         *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
         Ok(Some(reader))
+    }
+
+    /// A reader beside those of the handles, of what they show; `None` where there is nothing to read.
+    pub(super) fn new_reader(&self, handle: &FileHandle) -> Result<Option<Reader>> {
+        let state = handle.file.state();
+        let shown = state.place.clone().zip(state.committed.clone());
+        drop(state);
+        shown.map(|(place, meta)| self.begin_reading(&place, meta)).transpose()
     }
 
     fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {

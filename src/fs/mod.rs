@@ -14,11 +14,13 @@
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
+//! | `fill.rs` | files that are read at random, given to the kernel whole |
 //! | `small.rs` | small files, fetched before they are opened |
 
 mod attr;
 mod dirs;
 mod files;
+mod fill;
 mod handle;
 mod media_type;
 mod moves;
@@ -34,6 +36,7 @@ use parking_lot::Mutex;
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
 pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
+pub use self::fill::StorePages;
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;
 pub use self::xattr::Setting;
@@ -74,6 +77,7 @@ pub struct Filesystem {
     /// The version whose pages the kernel may keep, per inode that was opened.
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
     on_changed: OnceLock<OnChanged>,
+    store_pages: OnceLock<StorePages>,
 }
 
 /// Hears of inodes whose content turned out to be another than the kernel was told.
@@ -91,6 +95,7 @@ impl Filesystem {
             open_files: Mutex::default(),
             pages: Mutex::default(),
             on_changed: OnceLock::new(),
+            store_pages: OnceLock::new(),
         })
     }
 

@@ -31,15 +31,18 @@ mod stream;
 mod walk;
 mod whole;
 mod window;
+mod worth;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::bytes::ReadBytes;
 pub use self::walk::{Met, Walk};
 pub use self::whole::{Fetched, Whole};
+pub use self::worth::{Price, Rent};
 
 use self::fetch::Object;
 use self::stream::Stream;
@@ -119,6 +122,16 @@ impl Reader {
     /// The version that all bytes are of.
     pub fn version(&self) -> &ETag {
         &self.version
+    }
+
+    /// How long reads at random have waited since this was last asked.
+    pub fn waited_at_random(&self) -> Duration {
+        self.stream.waited_at_random()
+    }
+
+    /// The time to a first byte, where that is known.
+    pub fn latency(&self) -> Option<Duration> {
+        self.stream.latency()
     }
 
     /// Reads `size` bytes from `offset`, fewer only where the file ends.

@@ -18,6 +18,7 @@
 //! Invariant: the live ranges of the parts do not overlap, so each byte is fetched once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ impl<S: Source> Stream<S> {
         let shared = Shared {
             source: Arc::new(source),
             pulse: Arc::default(),
+            waited_apart: AtomicU64::new(0),
             budget,
             tasks,
             state: Mutex::new(state),
@@ -80,7 +82,12 @@ impl<S: Source> Stream<S> {
         if let Some(outcome) = self.try_read(wanted) {
             return outcome;
         }
-        let outcome = self.wait(wanted).await;
+        let asked = Instant::now();
+        let (apart, outcome) = self.wait(wanted).await;
+        if apart {
+            let waited = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.waited_apart.fetch_add(waited, Ordering::Relaxed);
+        }
         if let Err(error) = &outcome
             && error.kind() == Kind::Changed
         {
@@ -89,18 +96,31 @@ impl<S: Source> Stream<S> {
         outcome
     }
 
-    async fn wait(&self, wanted: ByteRange) -> Result<ReadBytes> {
-        let claims = {
+    /// How long reads that follow no other have waited since this was last asked.
+    pub(super) fn waited_at_random(&self) -> Duration {
+        Duration::from_nanos(self.shared.waited_apart.swap(0, Ordering::Relaxed))
+    }
+
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.shared.source.latency()
+    }
+
+    /// Also says whether the read follows no other.
+    async fn wait(&self, wanted: ByteRange) -> (bool, Result<ReadBytes>) {
+        let (apart, claims) = {
             let mut state = self.shared.state.lock();
             self.shared.prepare(&mut state, wanted, false);
-            self.shared.claim(&mut state, wanted)?
+            (state.window.is_apart(), self.shared.claim(&mut state, wanted))
         };
-        let mut read = ReadBytes::default();
-        for claim in claims {
-            read.append(claim.bytes().await?);
-        }
-        debug_assert_eq!(read.len() as u64, wanted.len());
-        Ok(read)
+        let collect = async {
+            let mut read = ReadBytes::default();
+            for claim in claims? {
+                read.append(claim.bytes().await?);
+            }
+            debug_assert_eq!(read.len() as u64, wanted.len());
+            Ok(read)
+        };
+        (apart, collect.await)
     }
 }
 
@@ -109,6 +129,8 @@ struct Shared<S> {
     source: Arc<S>,
     /// What the parts showed of the network. Taken under the lock of the state, and nothing under it.
     pulse: Arc<Mutex<Pulse>>,
+    /// Nanoseconds that reads which follow no other have waited.
+    waited_apart: AtomicU64,
     budget: Budget,
     tasks: Tasks,
     /// Parts have locks of their own, which may be taken under this one.

@@ -47,6 +47,7 @@ pub(super) struct Window {
     runs: Vec<Run>,
     stride: Stride,
     reads: u64,
+    apart: bool,
 }
 
 /// One read, and what the world was like when it came.
@@ -78,7 +79,7 @@ pub(super) struct Plan {
 impl Window {
     /// The window of a file of `size` bytes that nobody has read yet.
     pub(super) fn new(size: u64, options: Options) -> Self {
-        Self { size, options, runs: Vec::new(), stride: Stride::default(), reads: 0 }
+        Self { size, options, runs: Vec::new(), stride: Stride::default(), reads: 0, apart: false }
     }
 
     /// Takes note of a read and says what to fetch for it and ahead of it.
@@ -97,12 +98,19 @@ impl Window {
         let step = run.step(access.wanted);
         run.last_read = reads;
         run.depth.observe(access, room);
-        match run.direction(step) {
+        let direction = run.direction(step);
+        self.apart = direction == Direction::None;
+        match direction {
             Direction::Forward => run.plan_forward(access, step, room, size, options),
             Direction::Backward => run.plan_backward(access, room, size, options),
             Direction::Opening => run.plan_opening(access.wanted, size, options),
             Direction::None => run.plan_apart(access.wanted, stride, room, size, options),
         }
+    }
+
+    /// Whether the last read followed no other.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// The first byte of `range` that is worth keeping; `None` when none is.
