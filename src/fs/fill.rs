@@ -47,15 +47,26 @@ impl Filesystem {
         if !handle.file.rent().pay(waited, price) {
             return;
         }
+        let (file, store) = (Arc::clone(&handle.file), Arc::clone(store));
+        let buying = Buying(Arc::clone(&file));
         // A reader of its own, whose reading is sequential.
         let Ok(Some(reader)) = self.new_reader(handle) else { return };
-        let (file, store) = (Arc::clone(&handle.file), Arc::clone(store));
         drop(self.parts.tasks.spawn_until_stopped("fill", async move {
+            let _buying = buying;
             tracing::debug!(bytes = reader.size(), "random reads; giving the kernel the whole file");
             if let Err(error) = fill(&file, &reader, &store).await {
                 tracing::debug!(%error, "the file could not be given to the kernel whole");
             }
         }));
+    }
+}
+
+/// A purchase under way, which ends with this.
+struct Buying(Arc<OpenFile>);
+
+impl Drop for Buying {
+    fn drop(&mut self) {
+        self.0.rent().done();
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 pub struct Rent {
     paid: Duration,
     bought: u32,
+    is_buying: bool,
 }
 
 /// What a whole file would cost.
@@ -33,16 +34,26 @@ pub struct Price {
 }
 
 impl Rent {
-    /// A random read has waited so long. Returns whether the file is to be fetched whole now.
+    /// A random read has waited so long. Returns whether the file is to be fetched whole now; nothing more
+    /// is paid then until that is [`done`](Self::done).
     pub fn pay(&mut self, waited: Duration, price: Price) -> bool {
+        if self.is_buying {
+            return false;
+        }
         self.paid += waited;
         let Some(price) = price.time() else { return false };
         let is_paid = self.paid >= price * 2_u32.saturating_pow(self.bought.min(10));
         if is_paid {
             self.paid = Duration::ZERO;
             self.bought += 1;
+            self.is_buying = true;
         }
         is_paid
+    }
+
+    /// The file has been fetched whole, or could not be.
+    pub fn done(&mut self) {
+        self.is_buying = false;
     }
 }
 
@@ -85,6 +96,8 @@ mod tests {
     fn a_file_is_bought_when_waiting_has_cost_as_much() {
         let mut rent = Rent::default();
         assert_eq!(reads_until_bought(&mut rent, PRICE), Some(38));
+        assert_eq!(reads_until_bought(&mut rent, PRICE), None, "not twice at once");
+        rent.done();
         assert_eq!(reads_until_bought(&mut rent, PRICE), Some(76), "and not so soon again");
     }
 
