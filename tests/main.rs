@@ -16,6 +16,7 @@ mod front_desk;
 mod lacking_servers;
 mod local_changes;
 mod looking_ahead;
+mod memory;
 mod mount;
 mod ownership;
 mod policies;

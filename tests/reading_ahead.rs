@@ -108,7 +108,10 @@ async fn what_this_mount_writes_is_not_hidden_by_what_was_fetched_before() {
 
 /// What a kernel would have been given of a file.
 #[derive(Debug, Clone, Default)]
-struct Pages(Arc<Mutex<Vec<(u64, Vec<u8>)>>>);
+struct Pages(Arc<Mutex<Vec<Page>>>);
+
+/// Where some bytes are, and the bytes.
+type Page = (u64, Vec<u8>);
 
 impl Pages {
     fn bytes(&self) -> u64 {

@@ -453,7 +453,7 @@ impl Filesystem {
 
     fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
-        let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
+        let (budget, tasks) = (self.reading_budget.clone(), self.parts.tasks.clone());
         Ok(Reader::new(gateway, target_key(place)?, meta, self.parts.reading.clone(), budget, tasks))
     }
 

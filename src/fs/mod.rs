@@ -73,6 +73,8 @@ pub struct Filesystem {
     parts: Parts,
     handles: HandleTable,
     small_files: Arc<SmallFiles>,
+    /// What all readers together may hold, of the budget of all buffers.
+    reading_budget: Budget,
     open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     /// The version whose pages the kernel may keep, per inode that was opened.
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
@@ -86,10 +88,12 @@ pub type OnChanged = Box<dyn Fn(Ino) + Send + Sync>;
 impl Filesystem {
     /// Returns the filesystem made of `parts`.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let (budget, tasks) = (parts.budget.clone(), parts.tasks.clone());
+        let reading_budget = parts.budget.share(parts.reading.memory_bytes_max);
+        let (budget, tasks) = (reading_budget.clone(), parts.tasks.clone());
         let file_bytes_max = parts.reading.small_file_bytes;
         Arc::new(Self {
             small_files: SmallFiles::new(Arc::clone(&parts.namespace), budget, tasks, file_bytes_max),
+            reading_budget,
             parts,
             handles: HandleTable::default(),
             open_files: Mutex::default(),

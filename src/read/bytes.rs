@@ -1,8 +1,8 @@
-//! The answer to a read: pieces of the buffers that the network filled, not a copy of them.
+//! The answer to a read: pieces of what was fetched, not a copy of them.
 
 use bytes::{Bytes, BytesMut};
 
-/// Some consecutive bytes of a file, in as many pieces as they arrived in.
+/// Some consecutive bytes of a file, in as many pieces as they are kept in.
 ///
 /// A piece keeps the buffer alive that it was cut from, so an answer is meant to be passed on
 /// and dropped, not kept.

@@ -299,7 +299,7 @@ impl State {
         self.parts.retain(|_, part| {
             let live = part.live();
             let kept_from = if live.is_empty() { None } else { window.kept_from(live) };
-            // Byte by byte would be a walk through the lists of chunks for nothing.
+            // Byte by byte would be a walk through the lists of grains for nothing.
             if let Some(from) = kept_from.filter(|from| from - live.start >= RELEASE_BYTES) {
                 part.release_before(from);
             }
@@ -308,17 +308,13 @@ impl State {
     }
 }
 
-/// The bytes that one stream may hold, given what it holds already.
+/// The bytes that one stream may hold, given what it holds already: three quarters of that and of what
+/// is free.
 ///
-/// Three quarters of what is left of the share of all read-ahead ([`AHEAD_ALL_BYTES_MAX`]), so a stream
-/// alone has three quarters of that, two have three sevenths each, and so on, without anybody knowing of
-/// the others; whoever came first gives way as it goes on reading. Where others than readers have
-/// taken the share, an eighth of what is free is left for reading.
+/// A stream alone may so have three quarters of the budget, two have three sevenths each, and so on,
+/// without anybody knowing of the others; whoever came first gives way as it goes on reading.
 fn room(budget: &Budget, held: u64) -> u64 {
-    let (total, free) = (budget.total_bytes(), budget.free_bytes());
-    let share = AHEAD_ALL_BYTES_MAX.min(total / 8 * 7);
-    let left = share.saturating_sub(total - free);
-    ((left + held) / 4 * 3).max(free / 8)
+    (budget.free_bytes() + held) / 4 * 3
 }
 
 fn stopped() -> Error {
@@ -329,8 +325,3 @@ fn stopped() -> Error {
 const IDLE: Duration = Duration::from_secs(5);
 
 const RELEASE_BYTES: u64 = 1 << 20;
-
-/// What all read-ahead of a mount needs at most: 2 GB/s, which is more than a kernel takes, times the
-/// 20 ms to the first byte and the 47 ms of a part of 4 MiB, and half as much again for what has come early.
-/// The rest of the budget is for those who write.
-const AHEAD_ALL_BYTES_MAX: u64 = 224 << 20;

@@ -367,13 +367,13 @@ async fn a_lone_reader_leaves_a_quarter_of_what_may_be_read_ahead() {
     let stream = server.stream(&budget);
     for start in (0..64 * MIB).step_by(128 << 10) {
         server.check(range(start, 128 * KIB), stream.read(range(start, 128 * KIB)).await.unwrap());
-        assert!(budget.free_bytes() >= 21 * MIB, "{} free at {start}", budget.free_bytes());
+        assert!(budget.free_bytes() >= 15 * MIB, "{} free at {start}", budget.free_bytes());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_readers_share_what_may_be_read_ahead_and_none_is_left_out() {
-    let (server, budget) = (Server::new(32 * MIB), Budget::new(512 * MIB));
+    let (server, budget) = (Server::new(32 * MIB), Budget::new(224 * MIB));
     let streams: Vec<_> = (0..16).map(|_| server.stream(&budget)).collect();
     for end in (1..16).map(|at| at * MIB) {
         for stream in &streams {
@@ -382,8 +382,7 @@ async fn many_readers_share_what_may_be_read_ahead_and_none_is_left_out() {
             let next = range(end + 128 * KIB, 128 * KIB);
             server.check(next, stream.read(next).await.unwrap());
         }
-        let taken = budget.total_bytes() - budget.free_bytes();
-        assert!(taken <= 260 * MIB, "{} MiB at {end}", taken / MIB);
+        assert!(budget.free_bytes() > 0, "nothing is left for those who come later, at {end}");
     }
     for stream in &streams {
         rest().await;

@@ -68,7 +68,9 @@ fn first(network: Network) -> u64 {
 pub(super) fn part_bytes(ahead: u64, network: Network, options: &Options) -> u64 {
     let is_near = network.latency.is_some_and(|latency| latency < NEAR);
     let bytes = (ahead / if is_near { PARTS_NEAR } else { PARTS_FAR }).min(options.part_bytes_max);
-    (bytes - bytes % PART_BYTES_MIN).max(PART_BYTES_MIN)
+    // On multiples of what the kernel asks for, unless there is hardly room for a few of those.
+    let unit = if ahead >= 4 * PART_BYTES_MIN { PART_BYTES_MIN } else { PART_BYTES_MIN / 4 };
+    (bytes - bytes % unit).max(unit)
 }
 
 /// Four requests of 2 MiB keep two processors busy where latency is nothing.
@@ -83,7 +85,7 @@ const FIRST_BYTES_PER_SECOND: f64 = 1.5e9;
 const NEAR: Duration = Duration::from_millis(2);
 const PARTS_NEAR: u64 = 4;
 const PARTS_FAR: u64 = 16;
-const PART_BYTES_MIN: u64 = 512 << 10;
+const PART_BYTES_MIN: u64 = 1 << 20;
 
 /// Requests that take less than half as long again as one alone.
 const EASE_TO_GROW: f64 = 0.66;
