@@ -55,10 +55,10 @@ use crate::task::Tasks;
 /// How much to fetch at a time, and how far ahead. The defaults are for S3 as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The most that all reading of a mount may hold. 2 GB/s, which is more than a kernel takes, times the
-    /// 20 ms to the first byte and the 47 ms of a part, is 134 MB, and half as much again may have come
-    /// early. The rest of the budget is for those who write, and half of it always is: what many connections and
-    /// the allocator keep beside our buffers was up to as much again.
+    /// The most that all reading of a mount may hold. One reader gets three quarters of it, which is 2 GB/s,
+    /// more than a kernel takes, times the 20 ms to the first byte and the 47 ms of a part. The rest of the budget
+    /// is for those who write, and half of it always is: what many connections and the allocator keep
+    /// beside our buffers was up to as much again.
     pub memory_bytes_max: u64,
     /// The most to hold of one file, ahead of its reader and behind it. As much as a connection
     /// brings in the 20 ms to its first byte and in a part's own time, times the number of
@@ -79,7 +79,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            memory_bytes_max: 224 << 20,
+            memory_bytes_max: 192 << 20,
             ahead_bytes_max: 192 << 20,
             part_bytes_max: 4 << 20,
             small_file_bytes: 4 << 20,

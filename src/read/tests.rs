@@ -373,7 +373,7 @@ async fn a_lone_reader_leaves_a_quarter_of_what_may_be_read_ahead() {
 
 #[tokio::test(start_paused = true)]
 async fn many_readers_share_what_may_be_read_ahead_and_none_is_left_out() {
-    let (server, budget) = (Server::new(32 * MIB), Budget::new(224 * MIB));
+    let (server, budget) = (Server::new(32 * MIB), Budget::new(192 * MIB));
     let streams: Vec<_> = (0..16).map(|_| server.stream(&budget)).collect();
     for end in (1..16).map(|at| at * MIB) {
         for stream in &streams {
