@@ -18,6 +18,8 @@ pub struct Budget {
     units: Arc<Semaphore>,
     units_total: u32,
     units_for_demand: usize,
+    /// What this is a share of.
+    whole: Option<Box<Self>>,
 }
 
 /// Bytes taken from a [`Budget`]; dropping it gives them back.
@@ -25,6 +27,8 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Reservation {
     permit: OwnedSemaphorePermit,
+    /// The same bytes, taken from what the budget is a share of.
+    of_whole: Option<Box<Self>>,
 }
 
 impl Budget {
@@ -35,7 +39,14 @@ impl Budget {
             units: Arc::new(Semaphore::new(units_total as usize)),
             units_total,
             units_for_demand: units_total as usize / 8,
+            whole: None,
         }
+    }
+
+    /// A budget of at most `bytes`, and of no more than half of this one, for one kind of use. What is taken from
+    /// it is taken from this one, too.
+    pub fn share(&self, bytes: u64) -> Self {
+        Self { whole: Some(Box::new(self.clone())), ..Self::new(bytes.min(self.total_bytes() / 2)) }
     }
 
     /// Takes `bytes`, waiting in line until they are free.
@@ -43,7 +54,12 @@ impl Budget {
     /// A demand above the whole budget is granted the whole: one large request then runs alone.
     pub async fn demand(&self, bytes: u64) -> Reservation {
         let permit = Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await;
-        Reservation { permit: permit.expect("the semaphore is never closed") }
+        // The share first: who waits for the whole holds what only others with the same share wait for.
+        let of_whole = match &self.whole {
+            Some(whole) => Some(Box::new(Box::pin(whole.demand(bytes.min(self.total_bytes()))).await)),
+            None => None,
+        };
+        Reservation { permit: permit.expect("the semaphore is never closed"), of_whole }
     }
 
     /// Takes `bytes` if that leaves the share of demand untouched and nobody waits in line.
@@ -53,7 +69,11 @@ impl Budget {
             return None;
         }
         let permit = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
-        Some(Reservation { permit })
+        let of_whole = match &self.whole {
+            Some(whole) => Some(Box::new(whole.ask(bytes)?)),
+            None => None,
+        };
+        Some(Reservation { permit, of_whole })
     }
 
     /// All bytes of this budget, taken or free.
@@ -80,7 +100,9 @@ impl Reservation {
     /// Splits `bytes` off, to travel on their own; `None` when fewer are held.
     pub fn split(&mut self, bytes: u64) -> Option<Self> {
         let units = usize::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
-        self.permit.split(units).map(|permit| Self { permit })
+        let permit = self.permit.split(units)?;
+        let of_whole = self.of_whole.as_mut().and_then(|of_whole| of_whole.split(bytes)).map(Box::new);
+        Some(Self { permit, of_whole })
     }
 }
 
@@ -109,6 +131,22 @@ mod tests {
         let budget = Budget::new(MIB);
         let all = budget.demand(100 * MIB).await;
         assert_eq!(all.bytes(), MIB);
+    }
+
+    #[tokio::test]
+    async fn a_share_takes_from_the_whole_and_never_all_of_it() {
+        let budget = Budget::new(8 * MIB);
+        let share = budget.share(4 * MIB);
+        let mut taken = share.demand(100 * MIB).await;
+        assert_eq!((share.free_bytes(), budget.free_bytes()), (0, 4 * MIB));
+        let half = taken.split(2 * MIB).expect("four are held");
+        drop(taken);
+        assert_eq!((share.free_bytes(), budget.free_bytes()), (2 * MIB, 6 * MIB));
+        let others = budget.demand(6 * MIB).await;
+        assert!(share.ask(MIB).is_none(), "the whole is used up");
+        drop((half, others));
+        assert_eq!((share.free_bytes(), budget.free_bytes()), (4 * MIB, 8 * MIB));
+        assert_eq!(budget.share(u64::MAX).total_bytes(), 4 * MIB);
     }
 
     #[tokio::test]

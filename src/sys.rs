@@ -48,6 +48,13 @@ pub fn space(path: &Path) -> io::Result<Space> {
     })
 }
 
+/// Memory that new work can have without others being swapped out, as the `MemAvailable` of proc_meminfo(5).
+pub fn available_memory_bytes() -> Option<u64> {
+    let lines = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let available = lines.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    available.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Takes a mount point out of the tree of directories; what is open in it stays so (umount2(2),
 /// `MNT_DETACH`).
 ///

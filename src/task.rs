@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{EnterGuard, Handle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -47,6 +47,11 @@ impl Tasks {
         self.spawn(name, async move {
             stopping.run_until_cancelled(future).await;
         })
+    }
+
+    /// Makes this thread one that may begin timers and the like, until the guard is dropped.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
     }
 
     /// Whether the group has been told to stop.

@@ -174,7 +174,7 @@ fn lasting_keys_are_never_handed_out_and_a_path_must_lead_to_a_mount() {
     fs::write(&config, described).unwrap();
     let config = config.to_str().unwrap();
     for (args, said) in [
-        (&["credentials"][..], "no role was assumed"),
+        (&["credentials", "--region", "us-east-1"][..], "no role was assumed"),
         (&["credentials", "/nope"], "no mount is running at /nope"),
         (&["exec", "/nope", "--", "true"], "no mount is running at /nope"),
         (&["credentials", "/nope", "--config", config], "no mount is running at /nope"),

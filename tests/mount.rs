@@ -188,7 +188,7 @@ fn refusals_are_those_that_people_know() {
     }
     let world = mounted.emulator.world();
     world.set_bucket_policy(A, None);
-    let (succeeded, said) = mounted.try_shell("echo x > SampleBucketA/denied");
+    let (succeeded, said) = mounted.try_shell("cp SampleBucketB/welcome.txt SampleBucketA/denied");
     assert!(!succeeded && said.contains("Permission denied"), "{said}");
     assert!(fs::read_to_string(mounted.home.mount_point().join(B).join("welcome.txt")).is_ok());
 }

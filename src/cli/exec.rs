@@ -180,7 +180,8 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         for (program, code) in [("/nothing/here", 127), (file.to_str().unwrap(), 126), ("/", 126)] {
-            let asked = asked(&["--", program]).unwrap();
+            // With a role: else it would be the session of whatever this machine has mounted.
+            let asked = asked(&["--role-arn", "arn:aws:iam::111122223333:role/r", "--", program]).unwrap();
             let stop = run(&asked, |_, _| Ok(session())).unwrap_err();
             assert_eq!(stop.code(), code, "{program}: {}", stop.failure());
         }

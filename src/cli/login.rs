@@ -174,6 +174,7 @@ mod tests {
             identity,
             listing: ListingStatus::default(),
             missing: Vec::new(),
+            lacking: Vec::new(),
         };
         let status = |devices: &[Option<&str>]| Status {
             mount_point: "/mnt".to_owned(),

@@ -146,6 +146,7 @@ fn limits(bucket: &BucketStatus, mount_point: &str) -> Vec<String> {
             "the statements to add: s3xmount status {mount_point} --json, or s3xmount doctor {mount_point}"
         ));
     }
+    lines.extend(bucket.lacking.iter().map(|words| format!("its server {words}")));
     lines
 }
 
@@ -198,6 +199,7 @@ mod tests {
             identity,
             listing: ListingStatus::Open,
             missing: Vec::new(),
+            lacking: Vec::new(),
         };
         Status {
             mount_point: "/mnt/b".to_owned(),
@@ -244,6 +246,14 @@ mod tests {
     waits for an MFA code of arn:mfa: s3xmount login /mnt/b
 ";
         assert_eq!(text(&status(), now), expected);
+    }
+
+    #[test]
+    fn what_a_server_lacks_is_said_with_what_follows() {
+        let mut status = status();
+        status.buckets[0].lacking = vec!["knows no ACLs: objects are written without".to_owned()];
+        let text = text(&status, SystemTime::UNIX_EPOCH);
+        assert!(text.contains("its server knows no ACLs: objects are written without\n"), "{text}");
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub struct BucketStatus {
     /// The rights that were missing when they were last needed.
     #[serde(default)]
     pub missing: Vec<MissingRight>,
+    /// What its server was found to lack that AWS has, and what follows; each a predicate, such as "knows no ACLs: ..".
+    #[serde(default)]
+    pub lacking: Vec<String>,
 }
 
 /// What of a bucket can be listed.

@@ -13,15 +13,13 @@ use crate::config::{Failure, Identity, Settings};
 use crate::control::{self, Answer, BucketStatus, Desk, IdentityStatus, Request, Session, Status};
 use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::namespace::{BucketId, Namespace};
+use crate::namespace::{Bucket, BucketId, Namespace};
 use crate::secret::Secret;
 
 /// The desk of one mount.
 pub(super) struct FrontDesk {
     pub(super) settings: Settings,
     pub(super) identities: Arc<Identities>,
-    /// Of each bucket.
-    pub(super) regions: Vec<String>,
     pub(super) namespace: Arc<Namespace>,
     pub(super) since: SystemTime,
 }
@@ -45,19 +43,20 @@ impl FrontDesk {
         // So that a policy that was changed a moment ago shows. What takes longer shows next time.
         let looked = tokio::time::timeout(LOOK_TIME_MAX, self.namespace.look_around()).await;
         drop(looked);
-        let buckets = (0..).zip(self.settings.buckets.iter().zip(&self.regions));
-        let buckets = buckets.map(|(at, (bucket, region))| {
+        let buckets = (0..).zip(&self.settings.buckets).map(|(at, bucket)| {
+            let gateway = self.namespace.gateway(BucketId(at));
             let known = self.namespace.rights_known(BucketId(at));
             let caller = self.identities.of(bucket).caller().map(|caller| caller.arn);
             BucketStatus {
                 directory: bucket.directory.to_string(),
                 bucket: bucket.name.to_string(),
                 prefix: bucket.prefix.to_string(),
-                region: region.clone(),
+                region: gateway.region(),
                 read_only: bucket.read_only || self.settings.read_only,
                 identity: self.identities.index_of(bucket),
                 listing: missing::listing(&known),
                 missing: missing::all(bucket, caller.as_deref(), &known),
+                lacking: gateway.gaps().into_iter().map(|gap| gap.words().to_owned()).collect(),
             }
         });
         Status {
@@ -75,7 +74,7 @@ impl FrontDesk {
         let keys = credentials.keys().await.map_err(|error| refused(&error))?;
         let region = match directory {
             Some(directory) => self.region_of(directory),
-            None => self.regions.first().cloned(),
+            None => self.namespace.buckets().first().map(|bucket| bucket.gateway.region()),
         };
         Ok(Answer::Session(session(credentials, &keys, region)))
     }
@@ -118,8 +117,8 @@ impl FrontDesk {
     }
 
     fn region_of(&self, directory: &str) -> Option<String> {
-        let at = self.settings.buckets.iter().position(|bucket| bucket.directory.as_str() == directory);
-        at.map(|at| self.regions[at].clone())
+        let named = |bucket: &&Bucket| bucket.directory.as_str() == directory;
+        self.namespace.buckets().iter().find(named).map(|bucket| bucket.gateway.region())
     }
 }
 

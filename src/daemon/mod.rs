@@ -80,7 +80,7 @@ async fn mounted(
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
-    let Built { filesystem, namespace, identities, regions } = tokio::select! {
+    let Built { filesystem, namespace, identities } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
@@ -90,7 +90,7 @@ async fn mounted(
     namespace.notify_missing(missing::logging(&settings, &identities));
     let looking = Arc::clone(&namespace);
     drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
-    let desk = FrontDesk { settings, identities, regions, namespace, since: clock::now() };
+    let desk = FrontDesk { settings, identities, namespace, since: clock::now() };
     listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
@@ -192,7 +192,6 @@ async fn build(
     for bucket in &settings.buckets {
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
-    let regions = buckets.iter().map(|bucket| bucket.gateway.region()).collect();
     let budget = Budget::new(settings.memory_bytes);
     let staging = write::Options::new(settings.staging_dir.clone());
     let sessions = own_staging(staging, &budget, tasks).await?;
@@ -206,7 +205,7 @@ async fn build(
         budget,
         tasks: tasks.clone(),
     });
-    Ok(Built { filesystem, namespace, identities, regions })
+    Ok(Built { filesystem, namespace, identities })
 }
 
 /// What stands below a mount, and what its front desk knows.
@@ -214,8 +213,6 @@ struct Built {
     filesystem: Arc<Filesystem>,
     namespace: Arc<Namespace>,
     identities: Identities,
-    /// Of each bucket.
-    regions: Vec<String>,
 }
 
 async fn connect(

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{
-    Directory, DirectoryEntry, Entry, Ino, Lookup, Node, Place, Species, described, number,
+    Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, described, number,
 };
 use crate::s3::object::STANDARD;
 use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata, is_archive};
@@ -33,6 +33,15 @@ pub enum Found {
     Present(Shown),
     /// It does not, which may be believed for so long.
     Absent(Duration),
+}
+
+/// One entry of a directory as `readdirplus` shows it.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// What `readdir` shows.
+    pub listed: Listed,
+    /// What `stat` shows; none for `.` and `..`. The kernel has been promised the inode.
+    pub shown: Option<Shown>,
 }
 
 /// One entry of a directory as `readdir` shows it.
@@ -60,6 +69,9 @@ impl Filesystem {
     /// # Errors
     /// Those of S3; absence is no error.
     pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Found> {
+        if let Ok(place) = self.place_in(parent, name) {
+            self.small_files.arrived(&place).await;
+        }
         let lookup = self.namespace().lookup(parent, name).await?;
         Ok(self.found(lookup))
     }
@@ -195,6 +207,50 @@ impl Filesystem {
     /// [`Kind::Denied`] without the right to list.
     pub async fn read_directory(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
         let handle = self.handles.directory(handle)?;
+        self.entries(&handle, from, ENTRIES_PER_READ).await
+    }
+
+    /// Reads a directory as [`read_directory`](Self::read_directory) does and describes what it
+    /// returns, all at once. Each entry that is shown has been looked up; one that vanished since it was
+    /// listed is left out.
+    ///
+    /// # Errors
+    /// As `read_directory`, and where an entry could not be described: a list with holes would have its reader
+    /// believe that something is gone.
+    pub async fn read_directory_described(&self, handle: HandleId, from: u64) -> Result<Vec<Described>> {
+        let handle = self.handles.directory(handle)?;
+        let entries = self.entries(&handle, from, ENTRIES_PER_DESCRIBED_READ).await?;
+        let names: Vec<_> = entries.iter().filter_map(|entry| FileName::parse(&entry.name).ok()).collect();
+        let mut lookups = match &handle.directory {
+            Directory::In(folder) => {
+                self.describe(handle.ino, folder, &names).await;
+                self.namespace().look_up_all(handle.ino, folder, &names).await?
+            }
+            Directory::Root => names.iter().map(|name| self.namespace().look_up_bucket(name)).collect(),
+        }
+        .into_iter();
+        let described = entries.into_iter().filter_map(|listed| match is_dots(&listed.name) {
+            true => Some(Described { listed, shown: None }),
+            false => match lookups.next()? {
+                Lookup::Found(entry) => Some(Described { listed, shown: Some(self.shown(&entry)) }),
+                Lookup::Absent(_) => None,
+            },
+        });
+        Ok(described.collect())
+    }
+
+    /// Has names described, by the fetch of a small file where that has begun, and else by asking.
+    async fn describe(&self, ino: Ino, folder: &Folder, names: &[FileName]) {
+        let rest = self.small_files.listed(ino, folder, names.to_vec());
+        let arriving = async {
+            for name in names {
+                self.small_files.arrived(&Place { folder: folder.clone(), name: name.clone() }).await;
+            }
+        };
+        tokio::join!(arriving, self.namespace().describe(folder, &rest));
+    }
+
+    async fn entries(&self, handle: &DirectoryHandle, from: u64, most: usize) -> Result<Vec<Listed>> {
         let dots = [(".", handle.ino), ("..", self.namespace().parent(handle.ino).unwrap_or(Ino::ROOT))];
         let mut entries: Vec<Listed> = (1..)
             .zip(dots)
@@ -204,24 +260,9 @@ impl Filesystem {
         let mut stream = handle.stream.lock().await;
         let at = usize::try_from(from.saturating_sub(DOTS)).unwrap_or(usize::MAX);
         if stream.entry(self.namespace(), at).await?.is_some() {
-            let ready = stream.ready(at).iter().take(ENTRIES_PER_READ);
+            let ready = stream.ready(at).iter().take(most);
             let positions = (at as u64 + DOTS + 1)..;
             entries.extend(positions.zip(ready).map(|(next, entry)| self.listed(handle.ino, entry, next)));
-        }
-        Ok(entries)
-    }
-
-    /// Reads a directory as [`read_directory`](Self::read_directory) does and describes what it
-    /// returns, all at once, so that the lookups that follow are answered from memory.
-    ///
-    /// # Errors
-    /// As `read_directory`.
-    pub async fn read_directory_described(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
-        let mut entries = self.read_directory(handle, from).await?;
-        entries.truncate(ENTRIES_PER_DESCRIBED_READ);
-        if let Directory::In(folder) = &self.handles.directory(handle)?.directory {
-            let names = entries.iter().filter_map(|entry| FileName::parse(&entry.name).ok()).collect();
-            self.namespace().describe(folder, names).await;
         }
         Ok(entries)
     }
@@ -374,6 +415,10 @@ pub(super) fn new_object(meta: Option<&ObjectMeta>, attributes: &Attributes) -> 
         content_type: details.and_then(|details| details.content_type.clone()),
         storage_class: meta.map(|meta| meta.storage_class.clone().unwrap_or_else(|| STANDARD.to_owned())),
     }
+}
+
+fn is_dots(name: &str) -> bool {
+    matches!(name, "." | "..")
 }
 
 /// `.` and `..` come first.

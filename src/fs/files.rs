@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{Ino, Place, Species};
-use crate::read::{ReadBytes, Reader};
+use crate::read::{Fetched, ReadBytes, Reader};
 use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::write::{Base, Occasion, Session, Target};
 
@@ -42,6 +42,8 @@ pub struct Opened {
     pub handle: HandleId,
     /// Whether the pages that the kernel has of it are still those of this version.
     pub keep_pages: bool,
+    /// Whether the handle may write, so that its closing may have to commit something.
+    pub writes: bool,
 }
 
 impl Filesystem {
@@ -53,6 +55,7 @@ impl Filesystem {
         if self.namespace().species(ino) == Some(Species::Directory) {
             return Err(Error::new(Kind::IsDirectory, "a directory"));
         }
+        let fetched = if options.access.write { None } else { self.fetched_ahead(ino).await };
         let file = match self.open_file(ino) {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
@@ -65,8 +68,15 @@ impl Filesystem {
             self.drop_if_unused(&file);
             return Err(error);
         }
+        if options.access.write {
+            file.end_filling().await;
+        }
         let keep_pages = self.keep_pages(&file);
-        Ok(Opened { handle: self.add_handle(&file, options.access), keep_pages })
+        let handle = self.add_handle(&file, options.access);
+        if fetched.is_some() {
+            self.reader_of(&*self.handles.file(handle)?, fetched)?;
+        }
+        Ok(Opened { handle, keep_pages, writes: options.access.write })
     }
 
     /// Makes a file and opens it. S3 hears of it at its first commit, and guards its name then.
@@ -109,7 +119,10 @@ impl Filesystem {
         let file = OpenFile::new(ino, state);
         self.open_files.lock().insert(ino, Arc::clone(&file));
         let handle = self.add_handle(&file, options.access);
-        Ok((super::dirs::shown_open(&file), Opened { handle, keep_pages: false }))
+        Ok((
+            super::dirs::shown_open(&file),
+            Opened { handle, keep_pages: false, writes: options.access.write },
+        ))
     }
 
     /// Reads without waiting, where the bytes have arrived already.
@@ -141,6 +154,7 @@ impl Filesystem {
         }
         let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
         let read = reader.read(offset, size).await?;
+        self.consider_filling(&handle, &reader);
         // Asked of S3 rather than taken from what had arrived: the right to read is there.
         if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
             self.namespace().readable(place);
@@ -215,6 +229,10 @@ impl Filesystem {
             true => self.end_session(&handle.file).await,
             false => Ok(()),
         };
+        if handle.file.state().handles == 0 {
+            // Whoever opens the inode next shall find what is still being stored, and wait for it.
+            handle.file.end_filling().await;
+        }
         self.drop_if_unused(&handle.file);
         outcome
     }
@@ -247,6 +265,12 @@ impl Filesystem {
         self.attributes(ino).await
     }
 
+    /// The bytes of a small file, if they were fetched ahead of this open; and others are begun with.
+    async fn fetched_ahead(&self, ino: Ino) -> Option<Arc<Fetched>> {
+        let (place, parent) = (self.namespace().place(ino).ok()?, self.namespace().parent(ino)?);
+        self.small_files.open(parent, &place).await
+    }
+
     // ---- what is shared by the handles of a file ----
 
     /// The shared state of a file that nobody had open.
@@ -275,12 +299,8 @@ impl Filesystem {
         };
         if let (false, Some(place)) = (writing, place) {
             let meta = self.version_to_open(&place).await?;
-            let mut state = file.state();
-            let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
-            if state.session.is_none() && !is_same {
-                state.replaced_here.clear();
-                state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
-                state.committed = Some(meta);
+            if self.take_version(&file, meta) {
+                file.end_filling().await;
             }
         }
         Ok(file)
@@ -314,6 +334,20 @@ impl Filesystem {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Makes what S3 has now the version of an open file that nobody writes here. Returns whether it is
+    /// another one.
+    fn take_version(&self, file: &OpenFile, meta: ObjectMeta) -> bool {
+        let mut state = file.state();
+        let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
+        if state.session.is_some() || is_same {
+            return false;
+        }
+        state.replaced_here.clear();
+        state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
+        state.committed = Some(meta);
+        true
     }
 
     /// Counts one more writer, in the same step as it finds or begins the session: one that is found
@@ -383,6 +417,11 @@ impl Filesystem {
     /// [`Kind::Changed`] when another open has found that somebody else replaced the object: the
     /// kernel's pages are shared by all who have it open, and must not hold two versions.
     fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
+        self.reader_of(handle, None)
+    }
+
+    /// As [`reader`](Self::reader), and a new one has what was fetched already.
+    fn reader_of(&self, handle: &FileHandle, fetched: Option<Arc<Fetched>>) -> Result<Option<Arc<Reader>>> {
         let (place, meta) = {
             let state = handle.file.state();
             let Some(meta) = state.committed.clone() else { return Ok(None) };
@@ -399,12 +438,23 @@ impl Filesystem {
         };
         // Removed while open: what the reader had fetched is gone with the object in S3.
         let place = place.ok_or_else(removed)?;
-        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
-        let (budget, tasks) = (self.parts.budget.clone(), self.parts.tasks.clone());
-        let key = target_key(&place)?;
-        let reader = Arc::new(Reader::new(gateway, key, meta, self.parts.reading.clone(), budget, tasks));
+        let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
         *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
         Ok(Some(reader))
+    }
+
+    /// A reader beside those of the handles, of what they show; `None` where there is nothing to read.
+    pub(super) fn new_reader(&self, handle: &FileHandle) -> Result<Option<Reader>> {
+        let state = handle.file.state();
+        let shown = state.place.clone().zip(state.committed.clone());
+        drop(state);
+        shown.map(|(place, meta)| self.begin_reading(&place, meta)).transpose()
+    }
+
+    fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let (budget, tasks) = (self.reading_budget.clone(), self.parts.tasks.clone());
+        Ok(Reader::new(gateway, target_key(place)?, meta, self.parts.reading.clone(), budget, tasks))
     }
 
     fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {

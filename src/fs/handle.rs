@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::attr::Attributes;
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
-use crate::read::Reader;
+use crate::read::{Reader, Rent};
 use crate::s3::{ETag, ObjectMeta};
 use crate::write::Session;
 
@@ -41,6 +41,11 @@ pub(super) struct OpenFile {
     /// a change of attributes, a rename. The kernel tells us of the last close some time after
     /// close(2) has returned, so the three do meet. Taken before anything else of a file.
     turn: tokio::sync::Mutex<()>,
+    /// Held while a piece of the file is stored in the kernel's page cache. Nothing is taken under it but
+    /// the state.
+    filling: tokio::sync::Mutex<()>,
+    /// What random reads have cost so far.
+    rent: Mutex<Rent>,
 }
 
 /// The state that all handles of one file share.
@@ -109,7 +114,8 @@ pub(super) struct DirectoryHandle {
 impl OpenFile {
     /// Returns the shared state of a file that somebody opens.
     pub(super) fn new(ino: Ino, state: OpenState) -> Arc<Self> {
-        Arc::new(Self { ino, state: Mutex::new(state), turn: tokio::sync::Mutex::default() })
+        let (turn, filling, rent) = Default::default();
+        Arc::new(Self { ino, state: Mutex::new(state), turn, filling, rent })
     }
 
     /// The shared state; not to be held across an await.
@@ -120,6 +126,29 @@ impl OpenFile {
     /// Waits until nothing else that takes several requests is under way on this file.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    /// Waits for the right to store pages of this file.
+    pub(super) async fn filling(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.filling.lock().await
+    }
+
+    /// Waits until nobody stores pages that were read before the state became what it is now.
+    pub(super) async fn end_filling(&self) {
+        drop(self.filling.lock().await);
+    }
+
+    /// Whether pages of `version` are what the kernel may have of this file. Holds until
+    /// [`filling`](Self::filling) is let go.
+    pub(super) fn may_be_filled(&self, version: &ETag) -> bool {
+        let state = self.state();
+        let is_current = state.committed.as_ref().is_some_and(|meta| meta.etag == *version);
+        is_current && state.session.is_none() && state.handles > 0
+    }
+
+    /// What random reads have cost so far.
+    pub(super) fn rent(&self) -> parking_lot::MutexGuard<'_, Rent> {
+        self.rent.lock()
     }
 
     /// The write session, if there is one.

@@ -14,13 +14,17 @@
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
+//! | `fill.rs` | files that are read at random, given to the kernel whole |
+//! | `small.rs` | small files, fetched before they are opened |
 
 mod attr;
 mod dirs;
 mod files;
+mod fill;
 mod handle;
 mod media_type;
 mod moves;
+mod small;
 mod xattr;
 
 use std::collections::HashMap;
@@ -30,13 +34,15 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
-pub use self::dirs::{Found, Listed, Shown};
+pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
+pub use self::fill::StorePages;
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;
 pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};
+use self::small::SmallFiles;
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
@@ -66,10 +72,14 @@ pub struct Parts {
 pub struct Filesystem {
     parts: Parts,
     handles: HandleTable,
+    small_files: Arc<SmallFiles>,
+    /// What all readers together may hold, of the budget of all buffers.
+    reading_budget: Budget,
     open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     /// The version whose pages the kernel may keep, per inode that was opened.
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
     on_changed: OnceLock<OnChanged>,
+    store_pages: OnceLock<StorePages>,
 }
 
 /// Hears of inodes whose content turned out to be another than the kernel was told.
@@ -78,12 +88,18 @@ pub type OnChanged = Box<dyn Fn(Ino) + Send + Sync>;
 impl Filesystem {
     /// Returns the filesystem made of `parts`.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let reading_budget = parts.budget.share(parts.reading.memory_bytes_max);
+        let (budget, tasks) = (reading_budget.clone(), parts.tasks.clone());
+        let file_bytes_max = parts.reading.small_file_bytes;
         Arc::new(Self {
+            small_files: SmallFiles::new(Arc::clone(&parts.namespace), budget, tasks, file_bytes_max),
+            reading_budget,
             parts,
             handles: HandleTable::default(),
             open_files: Mutex::default(),
             pages: Mutex::default(),
             on_changed: OnceLock::new(),
+            store_pages: OnceLock::new(),
         })
     }
 

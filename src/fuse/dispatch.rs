@@ -2,14 +2,19 @@
 //!
 //! The kernel's threads must never wait for the network. An operation becomes a task; its reply
 //! travels with it, and fuser answers EIO for a reply that is dropped, so not even a panic leaves
-//! a caller hanging.
+//! a caller hanging. An operation that mostly need not wait for anything is tried on the kernel's
+//! thread first, which saves a hop to another thread and back.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
 
 use fuser::Errno;
 
 use crate::error::{Error, Kind, Result};
+use crate::read::ReadBytes;
 use crate::task::Tasks;
 
 /// A reply that can say that the operation failed.
@@ -53,6 +58,42 @@ pub(super) fn run<R, T>(
     T: Send + 'static,
 {
     tasks.spawn("operation", async move { finish(operation, reply, work.await, answer) });
+}
+
+/// Runs an operation that mostly need not wait: here as far as that is so, and the rest as a task.
+pub(super) fn run_at_once<R, T>(
+    tasks: &Tasks,
+    operation: Operation,
+    reply: R,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+    answer: impl FnOnce(R, T) + Send + 'static,
+) where
+    R: Refuse,
+    T: Send + 'static,
+{
+    let mut work = Box::pin(work);
+    let _runtime = tasks.enter();
+    // A panic in an event loop would end the mount; of a task it ends one operation.
+    let first =
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
+    match first {
+        Ok(Poll::Ready(outcome)) => finish(operation, reply, outcome, answer),
+        // Polled again by its task, which it then wakes: a future minds its latest waker.
+        Ok(Poll::Pending) => run(tasks, operation, reply, work, answer),
+        Err(_) => {
+            let error = Error::new(Kind::Io, "a fault of s3xmount; its trace is on standard error");
+            finish(operation, reply, Err(error), answer);
+        }
+    }
+}
+
+/// Answers a read.
+pub(super) fn data(reply: fuser::ReplyData, bytes: ReadBytes) {
+    thread_local! {
+        /// Where pieces are joined, as fuser takes one. 1 MiB for each thread that ever did.
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| reply.data(bytes.in_one_piece(scratch)));
 }
 
 /// Answers with what an operation came to.

@@ -11,7 +11,7 @@ mod mount;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fuser::{
@@ -23,9 +23,12 @@ use fuser::{
 
 pub use self::mount::{Mount, Options, Unmounted};
 
-use self::dispatch::{Operation, finish, run};
+use self::dispatch::{Operation, data, finish, run, run_at_once};
 use crate::error::Result;
-use crate::fs::{AttributeChange, Filesystem, Found, HandleId, Opened, Replace, Setting, Shown};
+use crate::fs::{
+    AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Replace, Setting,
+    Shown,
+};
 use crate::name::FileName;
 
 /// Translates between fuser and a [`Filesystem`].
@@ -52,6 +55,21 @@ impl Bridge {
         W: Future<Output = Result<T>> + Send + 'static,
     {
         run(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
+    }
+
+    /// Runs an operation of the filesystem that mostly need not wait for anything.
+    fn run_at_once<R, T, W>(
+        &self,
+        operation: Operation,
+        reply: R,
+        work: impl FnOnce(Arc<Filesystem>) -> W,
+        answer: impl FnOnce(R, T) + Send + 'static,
+    ) where
+        R: dispatch::Refuse,
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        run_at_once(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
     }
 }
 
@@ -241,7 +259,7 @@ impl fuser::Filesystem for Bridge {
         let answer = |reply: ReplyOpen, opened: Opened| {
             reply.opened(FileHandle(opened.handle.0), open_flags(opened));
         };
-        self.run(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
+        self.run_at_once(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
     }
 
     fn create(
@@ -283,11 +301,10 @@ impl fuser::Filesystem for Bridge {
     ) {
         let operation = Self::operation("read", ino);
         let handle = HandleId(handle.0);
-        let answer = |reply: ReplyData, bytes: crate::read::ReadBytes| reply.data(&bytes.into_bytes());
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
-            return finish(operation, reply, bytes, answer);
+            return finish(operation, reply, bytes, data);
         }
-        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, answer);
+        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, data);
     }
 
     fn write(
@@ -318,7 +335,7 @@ impl fuser::Filesystem for Bridge {
     fn flush(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.flush(handle).await };
-        self.run(Self::operation("flush", ino), reply, work, done);
+        self.run_at_once(Self::operation("flush", ino), reply, work, done);
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
@@ -339,7 +356,7 @@ impl fuser::Filesystem for Bridge {
     ) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.release(handle).await };
-        self.run(Self::operation("release", ino), reply, work, done);
+        self.run_at_once(Self::operation("release", ino), reply, work, done);
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -379,7 +396,7 @@ impl fuser::Filesystem for Bridge {
         self.fs.tasks().spawn("operation", async move {
             let entries = fs.read_directory_described(HandleId(handle.0), from).await;
             if let Ok(entries) = &entries {
-                add_described(&fs, convert::ino(ino), entries, &mut reply).await;
+                add_described(&fs, entries, &mut reply);
             }
             finish(operation, reply, entries, |reply, _| reply.ok());
         });
@@ -501,34 +518,22 @@ impl fuser::Filesystem for Bridge {
     }
 }
 
-/// Adds entries with their attributes, looking each up as the kernel counts it: one lookup for
-/// every entry that goes into the reply, none for `.` and `..`.
-async fn add_described(
-    fs: &Filesystem,
-    parent: crate::namespace::Ino,
-    entries: &[crate::fs::Listed],
-    reply: &mut ReplyDirectoryPlus,
-) {
-    for entry in entries {
-        let Ok(name) = FileName::parse(&entry.name) else {
-            // `.` and `..`: the kernel wants them in the list and takes nothing from them.
-            let dots = convert::attributes(&crate::fs::Attributes::of_dots(entry.ino));
-            let full =
-                reply.add(dots.ino, entry.next, &entry.name, &std::time::Duration::ZERO, &dots, GENERATION);
-            if full {
-                return;
-            }
-            continue;
+/// Adds entries with their attributes as far as there is room. The kernel counts one lookup for
+/// every entry that goes into the reply and is not `.` or `..`; the others are taken back.
+fn add_described(fs: &Filesystem, entries: &[Described], reply: &mut ReplyDirectoryPlus) {
+    let mut is_full = |entry: &Described| {
+        let Listed { ino, next, name, .. } = &entry.listed;
+        let (attributes, valid_for) = match &entry.shown {
+            Some(shown) => (shown.attributes, shown.valid_for),
+            // The kernel wants them in the list and takes nothing from them.
+            None => (Attributes::of_dots(*ino), Duration::ZERO),
         };
-        // An entry that vanished since it was listed is left out.
-        let Ok(Found::Present(shown)) = fs.lookup(parent, &name).await else { continue };
-        let attributes = convert::attributes(&shown.attributes);
-        let full =
-            reply.add(attributes.ino, entry.next, &entry.name, &shown.valid_for, &attributes, GENERATION);
-        if full {
-            fs.forget(shown.attributes.ino, 1);
-            return;
-        }
+        let attributes = convert::attributes(&attributes);
+        reply.add(attributes.ino, *next, name, &valid_for, &attributes, GENERATION)
+    };
+    let added = entries.iter().position(&mut is_full).unwrap_or(entries.len());
+    for shown in entries[added..].iter().filter_map(|entry| entry.shown.as_ref()) {
+        fs.forget(shown.attributes.ino, 1);
     }
 }
 
@@ -561,7 +566,12 @@ fn done(reply: ReplyEmpty, (): ()) {
 }
 
 fn open_flags(opened: Opened) -> FopenFlags {
-    if opened.keep_pages { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_pages);
+    // Closing it makes nothing visible, and so need not be told; what the kernel has no such flag for, it
+    // asks, and is answered at once.
+    flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.writes);
+    flags
 }
 
 /// Numbers are not given to another file while the kernel remembers them.

@@ -68,6 +68,10 @@ impl Mount {
                 tracing::debug!(%error, "the kernel had forgotten the inode already");
             }
         }));
+        let notifier = session.notifier();
+        filesystem.store_pages_with(Arc::new(move |ino, offset, bytes: &[u8]| {
+            notifier.store(convert::number(ino), offset, bytes)
+        }));
         let unmounter = session.unmount_callable();
         let (tell, ended) = oneshot::channel();
         std::thread::Builder::new().name("fuse".to_owned()).spawn(move || {

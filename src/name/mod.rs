@@ -19,6 +19,7 @@ mod bucket;
 use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::fmt;
+use std::sync::Arc;
 
 pub use self::bucket::BucketName;
 
@@ -136,9 +137,11 @@ impl fmt::Display for DirPrefix {
 
 /// One component of a path, as both S3 and a filesystem can hold it.
 ///
+/// Cheap to clone: the inode table, the cache and every directory stream hold the same text.
+///
 /// Invariant: 1 to 255 bytes of UTF-8, no `/`, no NUL, neither `.` nor `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileName(Box<str>);
+pub struct FileName(Arc<str>);
 
 impl FileName {
     /// Parses one component.

@@ -6,12 +6,14 @@
 //!
 //! Answers are kept directory by directory, because a listing answers for a directory as a
 //! whole: when every page of it has been seen, a name that is not among them is absent, and
-//! neither its presence nor its absence costs a request. A directory is dropped as a whole, too.
+//! neither its presence nor its absence costs a request. Absence is believed for less than presence,
+//! however it was learnt. A directory is dropped as a whole, too.
 //!
 //! Of two answers about one name the one that was *asked for* later counts. A page of a listing
 //! that was under way while this mount wrote a file must not bring back what was there before.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Folder;
+use super::interest::Interest;
 use crate::name::FileName;
 use crate::s3::ObjectMeta;
 
@@ -110,11 +113,22 @@ impl Lifetimes {
 /// What is known of one directory.
 #[derive(Debug, Default)]
 pub struct Known {
-    names: HashMap<FileName, Answer>,
-    /// When the listing was asked for that told all names; `None` before the first such.
-    all_names_asked: Option<Instant>,
+    names: BTreeMap<FileName, Answer>,
+    /// Since when all names are known; `None` while they are not.
+    whole: Option<Whole>,
+    /// What was asked about it lately.
+    pub(super) interest: Interest,
     /// How many objects were looked at for attributes of ours, and how many had any.
     attributes: AttributeCensus,
+}
+
+/// How a directory came to be known whole.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    since: Instant,
+    /// It was made by this mount, so that nobody else is likely to know of it yet. Files that are made in it
+    /// need not be looked for one by one, as their commits guard their names.
+    is_ours: bool,
 }
 
 /// Whether the objects of a directory carry attributes (mode, owner, times) in their metadata.
@@ -163,7 +177,7 @@ impl MetadataCache {
         self.directory(folder).lock().learn(name, answer);
     }
 
-    /// All live entries of a directory whose every name is known, absent ones left out.
+    /// All live entries of a directory whose every name is known, in order, absent ones left out.
     pub fn listing(&self, folder: &Folder) -> Option<Vec<(FileName, Answer)>> {
         let known = self.directories.get(folder)?;
         let known = known.lock();
@@ -210,7 +224,7 @@ impl Known {
         if self.names.len() >= NAMES_MAX && !self.names.contains_key(name) {
             // Too large to be known whole. Start over, and do not claim to know all.
             self.names.clear();
-            self.all_names_asked = None;
+            self.whole = None;
         }
         self.names.insert(name.clone(), answer);
     }
@@ -236,19 +250,19 @@ impl Known {
     /// Notes that since `asked` every name was told; those not asked for since are absent.
     pub fn all_names_told(&mut self, asked: Instant) {
         self.names.retain(|_, answer| answer.asked >= asked);
-        self.all_names_asked = Some(asked);
+        self.whole = Some(Whole { since: asked, is_ours: false });
     }
 
     /// Notes that there is nothing in this directory, because it was made a moment ago.
     pub fn made_empty(&mut self, now: Instant) {
         self.names.clear();
-        self.all_names_asked = Some(now);
+        self.whole = Some(Whole { since: now, is_ours: true });
     }
 
     /// Drops what is known of one name; absence by way of a listing is dropped with it.
     pub fn drop_name(&mut self, name: &FileName) {
         self.names.remove(name);
-        self.all_names_asked = None;
+        self.whole = None;
     }
 
     /// The census of attributes in this directory.
@@ -260,16 +274,36 @@ impl Known {
         match self.names.get(name) {
             Some(answer) => (now < answer.asked + lifetimes.of(&answer.presence)).then(|| answer.clone()),
             None => {
-                let asked = self.all_names_asked.filter(|asked| now < *asked + lifetimes.present)?;
-                Some(Answer { presence: Presence::Absent, asked })
+                let Whole { since: asked, is_ours } = self.whole?;
+                let lifetime = if is_ours { lifetimes.present } else { lifetimes.absent };
+                (now < asked + lifetime).then_some(Answer { presence: Presence::Absent, asked })
             }
         }
     }
 
     fn listing(&self, now: Instant, lifetime: Duration) -> Option<Vec<(FileName, Answer)>> {
-        self.all_names_asked.filter(|asked| now < *asked + lifetime)?;
+        self.whole.filter(|whole| now < whole.since + lifetime)?;
         let present = |(_, answer): &(&FileName, &Answer)| !answer.presence.is_nothing();
         Some(self.names.iter().filter(present).map(|(name, answer)| (name.clone(), answer.clone())).collect())
+    }
+
+    /// The name that comes right before this one.
+    pub(super) fn before(&self, name: &FileName) -> Option<&FileName> {
+        self.names
+            .range::<FileName, _>((Bound::Unbounded, Bound::Excluded(name)))
+            .next_back()
+            .map(|(name, _)| name)
+    }
+
+    /// The next names after this one, in their order.
+    pub(super) fn after(&self, name: &FileName, count: usize) -> Vec<FileName> {
+        let after = self.names.range::<FileName, _>((Bound::Excluded(name), Bound::Unbounded));
+        after.map(|(name, _)| name.clone()).take(count).collect()
+    }
+
+    /// Whether something is listed under a name.
+    pub(super) fn lists(&self, name: &FileName) -> bool {
+        self.names.get(name).is_some_and(|answer| !answer.presence.is_nothing())
     }
 
     fn count_attributes(&mut self, presence: &Presence) {
@@ -293,7 +327,7 @@ const DIRECTORIES_MAX: u64 = 20_000;
 const NAMES_MAX: usize = 1_000_000;
 
 /// Objects without attributes after which the others are believed to have none either.
-const CENSUS_OBJECTS: u32 = 100;
+pub(super) const CENSUS_OBJECTS: u32 = 100;
 
 #[cfg(test)]
 mod tests {
@@ -363,8 +397,19 @@ mod tests {
         assert_eq!(etag(&cache, "g"), None);
         known.lock().all_names_told(asked);
         assert_eq!(etag(&cache, "g").as_deref(), Some("absent"));
-        tokio::time::advance(LIFETIME).await;
-        assert_eq!(etag(&cache, "g"), None);
+        tokio::time::advance(LIFETIMES.absent).await;
+        assert_eq!(etag(&cache, "g"), None, "somebody may have brought it");
+        assert_eq!(etag(&cache, "f").as_deref(), Some("\"1\""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_directory_of_our_own_making_absence_lives_as_long_as_presence() {
+        let cache = MetadataCache::new(LIFETIMES);
+        cache.directory(&folder("d")).lock().made_empty(Instant::now());
+        tokio::time::advance(LIFETIME - Duration::from_millis(1)).await;
+        assert_eq!(etag(&cache, "f").as_deref(), Some("absent"));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(etag(&cache, "f"), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 //!
 //! A stream holds the entries that it has seen so far, in the order in which it saw them, and a
 //! position in it is an index. So `seekdir`, a second `readdir` of the same range and an `rm -r`
-//! that deletes while it reads all mean what they should. Pages arrive as they are needed, the
-//! next one while the current one is being read.
+//! that deletes while it reads all mean what they should. Pages are fetched one after the other, as S3
+//! hands them out, a few ahead of their reader ([`Pump`]).
 //!
 //! When the last page has come, the cache knows the directory whole. A directory that it knows
 //! whole already costs no request.
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -55,13 +56,18 @@ struct Pages {
     /// When the first page was asked for; the whole listing is as old as that.
     asked: Instant,
     known: Arc<Mutex<Known>>,
-    /// Where the next page begins.
+    /// Where the next page begins that has not been taken in.
     from: Option<PageToken>,
-    /// The next page, asked for ahead of need.
-    next: Option<Ahead>,
+    /// What fetches from there on; none after a failure, so that the next call asks for the same page again.
+    pump: Option<Pump>,
 }
 
-type Ahead = AbortOnDropHandle<(Instant, Result<Page, S3Error>)>;
+/// A task that fetches pages until there are no more, or as many as may wait for their reader.
+#[derive(Debug)]
+struct Pump {
+    pages: mpsc::Receiver<(Instant, Result<Page, S3Error>)>,
+    _task: AbortOnDropHandle<()>,
+}
 
 impl Namespace {
     /// Begins to read a directory.
@@ -91,35 +97,64 @@ impl Namespace {
             }
         }
         match self.cache.listing(folder) {
-            Some(mut entries) => {
-                entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            Some(entries) => {
                 for (name, answer) in entries {
                     stream.add(name, species_of(&answer.presence));
                 }
             }
-            None => {
-                stream.rest = Rest::Pages(Pages {
-                    folder: folder.clone(),
-                    asked: Instant::now(),
-                    known: self.cache.directory(folder),
-                    from: None,
-                    next: Some(self.fetch_page(folder, None)),
-                });
-            }
+            None => stream.rest = self.pages(folder),
         }
     }
 
-    fn fetch_page(self: &Arc<Self>, folder: &Folder, from: Option<PageToken>) -> Ahead {
+    /// The listing of a directory, from its beginning.
+    fn pages(self: &Arc<Self>, folder: &Folder) -> Rest {
+        Rest::Pages(Pages {
+            folder: folder.clone(),
+            asked: Instant::now(),
+            known: self.cache.directory(folder),
+            from: None,
+            pump: Some(self.pump(folder, None)),
+        })
+    }
+
+    /// Learns what a page that was asked for at `asked` says about a directory, of which it is the first.
+    pub(super) fn learn_first_page(&self, folder: &Folder, page: Page, asked: Instant) {
+        let is_whole = page.next.is_none();
+        let known = self.cache.directory(folder);
+        let mut known = known.lock();
+        for (name, presence) in entries_of(page, folder) {
+            known.learn_listed(&name, Answer { presence, asked });
+        }
+        if is_whole {
+            known.all_names_told(asked);
+        }
+    }
+
+    fn pump(self: &Arc<Self>, folder: &Folder, mut from: Option<PageToken>) -> Pump {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let (namespace, folder) = (Arc::clone(self), folder.clone());
-        let page = async move {
-            let asked = Instant::now();
-            (asked, namespace.list(&folder, Depth::Level, from.as_ref(), KEYS_PER_PAGE).await)
+        let fetch = async move {
+            // A place first: what is fetched is held, and what is held is bounded.
+            while let Ok(place) = sender.reserve().await {
+                let asked = Instant::now();
+                let page = namespace.list(&folder, Depth::Level, from.as_ref(), KEYS_PER_PAGE).await;
+                from = page.as_ref().ok().and_then(|page| page.next.clone());
+                place.send((asked, page));
+                if from.is_none() {
+                    return;
+                }
+            }
         };
-        AbortOnDropHandle::new(self.tasks.spawn("list", page))
+        Pump { pages, _task: AbortOnDropHandle::new(self.tasks.spawn("list", fetch)) }
     }
 }
 
 impl DirectoryStream {
+    /// What S3 lists in a directory, whatever is known of it already.
+    pub(super) fn listing(namespace: &Arc<Namespace>, folder: &Folder) -> Self {
+        Self { entries: Vec::new(), index: HashMap::new(), rest: namespace.pages(folder) }
+    }
+
     /// The entry at a position, fetching pages until there is one; `None` after the last.
     ///
     /// # Errors
@@ -145,19 +180,18 @@ impl DirectoryStream {
     }
 
     /// Takes in the next page. Returns whether there was one.
-    async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`Kind::Denied`] without the right to list.
+    pub(super) async fn more(&mut self, namespace: &Arc<Namespace>) -> Result<bool> {
         let Rest::Pages(pages) = &mut self.rest else { return Ok(false) };
-        // Taken out, so that after a failure the next call asks for the same page again.
-        let ahead =
-            pages.next.take().unwrap_or_else(|| namespace.fetch_page(&pages.folder, pages.from.clone()));
-        let (asked, page) = ahead.await.map_err(|error| Error::caused(Kind::Io, "listing", error))?;
+        let mut pump = pages.pump.take().unwrap_or_else(|| namespace.pump(&pages.folder, pages.from.clone()));
+        let page = pump.pages.recv().await;
+        let (asked, page) = page.ok_or_else(|| Error::new(Kind::ShuttingDown, "the listing was stopped"))?;
         let (folder, known, whole_since) = (pages.folder.clone(), Arc::clone(&pages.known), pages.asked);
         let page = page?;
         match page.next.clone() {
-            Some(token) => {
-                pages.next = Some(namespace.fetch_page(&folder, Some(token.clone())));
-                pages.from = Some(token);
-            }
+            Some(token) => (pages.from, pages.pump) = (Some(token), Some(pump)),
             None => self.rest = Rest::Nothing,
         }
         let last = matches!(self.rest, Rest::Nothing);
@@ -210,3 +244,6 @@ fn species_of(presence: &Presence) -> Species {
 
 /// As many as S3 gives.
 const KEYS_PER_PAGE: u16 = 1000;
+
+/// Pages that wait for their reader, of some 300 KB each.
+const PAGES_AHEAD: usize = 8;

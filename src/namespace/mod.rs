@@ -18,8 +18,11 @@
 //! Locks are short and never held across an await. Where two are taken: pending before cache,
 //! cache before inodes.
 
+mod ahead;
 mod cache;
+mod foresight;
 mod inode;
+mod interest;
 mod listing;
 mod location;
 mod ownership;
@@ -280,13 +283,29 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of S3; absence is no error.
-    pub async fn lookup(&self, parent: Ino, name: &FileName) -> Result<Lookup> {
+    pub async fn lookup(self: &Arc<Self>, parent: Ino, name: &FileName) -> Result<Lookup> {
         if let Some(lookup) = self.try_lookup(parent, name) {
             return lookup;
         }
         let folder = self.directory(parent)?.folder()?;
+        self.foresee(&folder, name);
         let answer = self.settle(&folder, name).await?;
         Ok(self.look_up_answer(parent, name, self.kept(&folder, name, answer)))
+    }
+
+    /// Looks up many names of a directory at once.
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup), of whichever name failed first; then none has been looked up.
+    pub async fn look_up_all(
+        self: &Arc<Self>,
+        parent: Ino,
+        folder: &Folder,
+        names: &[FileName],
+    ) -> Result<Vec<Lookup>> {
+        let answers = self.settle_all(folder, names).await?;
+        let look_up = |(name, answer)| self.look_up_answer(parent, name, answer);
+        Ok(names.iter().zip(answers).map(look_up).collect())
     }
 
     /// What an inode is, from memory alone.
@@ -304,11 +323,12 @@ impl Namespace {
     ///
     /// # Errors
     /// [`Kind::NotFound`] when it is gone by now, or is something else.
-    pub async fn node(&self, ino: Ino) -> Result<Entry> {
+    pub async fn node(self: &Arc<Self>, ino: Ino) -> Result<Entry> {
         if let Some(entry) = self.try_node(ino) {
             return entry;
         }
         let place = self.place(ino)?;
+        self.foresee(&place.folder, &place.name);
         let answer = self.settle(&place.folder, &place.name).await?;
         self.entry(ino, self.kept(&place.folder, &place.name, answer))
     }
@@ -354,21 +374,23 @@ impl Namespace {
         })
     }
 
-    /// Describes many names of a directory at once, ahead of the kernel's questions.
-    pub async fn describe(self: &Arc<Self>, folder: &Folder, names: Vec<FileName>) {
+    /// Settles many names of a directory, asking S3 about several at a time.
+    async fn settle_all(self: &Arc<Self>, folder: &Folder, names: &[FileName]) -> Result<Vec<Knowledge>> {
+        let mut answers: Vec<_> = names.iter().map(|name| self.in_memory(folder, name)).collect();
+        let unknown: Vec<usize> = (0..names.len()).filter(|at| answers[*at].is_none()).collect();
         let mut asking = tokio::task::JoinSet::new();
-        for name in names {
-            if self.in_memory(folder, &name).is_some() {
-                continue;
+        let mut unasked = unknown.into_iter();
+        loop {
+            for at in unasked.by_ref().take(DESCRIPTIONS_MAX - asking.len()) {
+                let (namespace, folder, name) = (Arc::clone(self), folder.clone(), names[at].clone());
+                asking.spawn(async move { (at, namespace.settle(&folder, &name).await) });
             }
-            if asking.len() >= DESCRIPTIONS_MAX {
-                asking.join_next().await;
-            }
-            let (namespace, folder) = (Arc::clone(self), folder.clone());
-            // An error is not lost: the name stays undescribed, and its lookup meets it again.
-            asking.spawn(async move { namespace.settle(&folder, &name).await.is_ok() });
+            let Some(settled) = asking.join_next().await else { break };
+            let (at, answer) =
+                settled.map_err(|error| Error::caused(Kind::Io, "asking about a name", error))?;
+            answers[at] = Some(self.kept(folder, &names[at], answer?));
         }
-        while asking.join_next().await.is_some() {}
+        Ok(answers.into_iter().map(|answer| answer.expect("each was in memory or asked for")).collect())
     }
 
     /// Pending > cache, as far as they know enough; the rest is S3's to say.
@@ -408,7 +430,8 @@ impl Namespace {
         Knowledge::Answer(answer)
     }
 
-    fn look_up_bucket(&self, name: &FileName) -> Lookup {
+    /// Looks up a name in the mount point, which shows the buckets.
+    pub fn look_up_bucket(&self, name: &FileName) -> Lookup {
         if !self.buckets.iter().any(|bucket| bucket.directory == *name) {
             return Lookup::Absent(FOREVER);
         }
@@ -669,7 +692,7 @@ pub fn described(etag: crate::s3::ETag, size: u64, new: &NewObject) -> ObjectMet
 const FOREVER: Duration = Duration::from_secs(3600);
 
 /// How old an answer may be for `open` to take it as the current version.
-const OPEN_MEMORY: Duration = Duration::from_millis(500);
+pub const OPEN_MEMORY: Duration = Duration::from_millis(500);
 
 /// Descriptions asked for at once.
 const DESCRIPTIONS_MAX: usize = 64;

@@ -126,14 +126,18 @@ impl Namespace {
         directory: &Folder,
         asked: Instant,
     ) -> Result<Presence> {
-        // Two keys tell a marker from what is in the directory beside it.
-        let list = self.list(directory, Depth::Level, None, 2);
+        // More keys than it takes to tell that there is a directory: whoever looks one up looks into it next.
+        let list = self.list(directory, Depth::Level, None, KEYS_AT_ONCE);
         let (head, page) = tokio::join!(self.ask_object(folder, key), list);
         match page {
-            Ok(page) if has_marker(&page, &directory.prefix) => {
-                Ok(Presence::Directory(self.marker(directory, asked).await?))
+            Ok(page) if has_entries(&page) => {
+                let has_marker = has_marker(&page, &directory.prefix);
+                self.learn_first_page(directory, page, asked);
+                match has_marker {
+                    true => Ok(Presence::Directory(self.marker(directory, asked).await?)),
+                    false => Ok(Presence::Directory(Marker::Missing { asked })),
+                }
             }
-            Ok(page) if has_entries(&page) => Ok(Presence::Directory(Marker::Missing { asked })),
             Ok(_) => self.without_directory(folder, head).await,
             Err(error) if error.kind() == S3ErrorKind::Denied => match self.marker(directory, asked).await? {
                 Marker::Missing { .. } | Marker::Unasked => self.without_directory(folder, head).await,
@@ -249,3 +253,8 @@ fn has_entries(page: &Page) -> bool {
 fn has_marker(page: &Page, prefix: &DirPrefix) -> bool {
     page.objects.first().is_some_and(|(key, _)| key == prefix.as_str())
 }
+
+/// Two would tell a marker from what is in the directory beside it. So many are most directories whole, and a
+/// deep path is resolved with a request for each level and none for what is in it; a page of a thousand would come
+/// later by as much as a second request takes.
+const KEYS_AT_ONCE: u16 = 128;

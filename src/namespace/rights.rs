@@ -100,6 +100,13 @@ impl Rights {
         self.0.lock().visibility.outlook(&folder.prefix, &directory.prefix, Instant::now())
     }
 
+    /// Whether there is no reason to think that a directory cannot be listed.
+    pub(super) fn may_list(&self, directory: &Folder) -> bool {
+        let above = directory.prefix.parent().unwrap_or_default();
+        let outlook = self.0.lock().visibility.outlook(&above, &directory.prefix, Instant::now());
+        outlook == Outlook::Listable
+    }
+
     /// Whether a refused object in `folder` is denied rather than, perhaps, absent.
     pub(super) fn tells_absence(&self, folder: &Folder) -> bool {
         self.0.lock().visibility.tells_absence(&folder.prefix)

@@ -1,8 +1,8 @@
-//! The answer to a read: pieces of the buffers that the network filled, not a copy of them.
+//! The answer to a read: pieces of what was fetched, not a copy of them.
 
 use bytes::{Bytes, BytesMut};
 
-/// Some consecutive bytes of a file, in as many pieces as they arrived in.
+/// Some consecutive bytes of a file, in as many pieces as they are kept in.
 ///
 /// A piece keeps the buffer alive that it was cut from, so an answer is meant to be passed on
 /// and dropped, not kept.
@@ -37,6 +37,19 @@ impl ReadBytes {
         let mut joined = BytesMut::with_capacity(self.len());
         self.pieces().for_each(|piece| joined.extend_from_slice(piece));
         joined.freeze()
+    }
+
+    /// All bytes in one piece, which is `scratch` if there are several.
+    ///
+    /// For whoever only looks at them: a scratch buffer that is used again and again stays in the
+    /// processor's cache, where a new one would be paged in each time.
+    pub fn in_one_piece<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        if self.others.is_empty() {
+            return &self.first;
+        }
+        scratch.clear();
+        self.pieces().for_each(|piece| scratch.extend_from_slice(piece));
+        scratch
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -75,6 +88,7 @@ mod tests {
     fn one_piece_is_handed_on_without_a_copy() {
         let piece = Bytes::from(vec![7; 100]);
         let read = ReadBytes::from(piece.clone());
+        assert_eq!(read.in_one_piece(&mut Vec::new()).as_ptr(), piece.as_ptr());
         assert_eq!(read.into_bytes().as_ptr(), piece.as_ptr());
     }
 
@@ -89,6 +103,7 @@ mod tests {
         whole.append(read);
         assert_eq!(whole.len(), 4);
         assert_eq!(whole.pieces().count(), 3);
+        assert_eq!(whole.in_one_piece(&mut b"of another read".to_vec()), b"-abc");
         assert_eq!(whole.into_bytes(), "-abc");
     }
 }

@@ -27,6 +27,9 @@ pub(super) trait Source: Send + Sync + 'static {
     /// Asks for a range.
     fn get(&self, range: ByteRange) -> impl Future<Output = Result<Self::Body, S3Error>> + Send;
 
+    /// The shortest time to a first byte that was seen where this comes from, if any was.
+    fn latency(&self) -> Option<Duration>;
+
     /// Whether `body` has the bytes of the version that this is about.
     fn is_same_version(&self, body: &Self::Body) -> bool;
 }
@@ -50,6 +53,10 @@ impl Source for Object {
 
     async fn get(&self, range: ByteRange) -> Result<ObjectBody, S3Error> {
         self.gateway.get(&self.key, range, Some(&self.version)).await
+    }
+
+    fn latency(&self) -> Option<Duration> {
+        self.gateway.latency()
     }
 
     fn is_same_version(&self, body: &ObjectBody) -> bool {

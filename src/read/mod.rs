@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Reads are answered the moment *their* bytes are there, not when the part is complete, with
-//! slices of the buffers the network filled. Any number of reads may be under way on one reader;
+//! slices of the part's memory. Any number of reads may be under way on one reader;
 //! each waits for its own bytes only. A read that can be answered from memory needs no task and
 //! no await: [`Reader::try_read`].
 //!
@@ -26,15 +26,23 @@
 mod bytes;
 mod fetch;
 mod part;
+mod pulse;
 mod stream;
+mod walk;
+mod whole;
 mod window;
+mod worth;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::bytes::ReadBytes;
+pub use self::walk::{Met, Walk};
+pub use self::whole::{Fetched, Whole};
+pub use self::worth::{Price, Rent};
 
 use self::fetch::Object;
 use self::stream::Stream;
@@ -47,6 +55,11 @@ use crate::task::Tasks;
 /// How much to fetch at a time, and how far ahead. The defaults are for S3 as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// The most that all reading of a mount may hold. One reader gets three quarters of it, which is 2 GB/s,
+    /// more than a kernel takes, times the 20 ms to the first byte and the 47 ms of a part. The rest of the budget
+    /// is for those who write, and half of it always is: what many connections and the allocator keep
+    /// beside our buffers was up to as much again.
+    pub memory_bytes_max: u64,
     /// The most to hold of one file, ahead of its reader and behind it. As much as a connection
     /// brings in the 20 ms to its first byte and in a part's own time, times the number of
     /// connections of 90 MB/s that make 2 GB/s, is 180 MB.
@@ -66,6 +79,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            memory_bytes_max: 192 << 20,
             ahead_bytes_max: 192 << 20,
             part_bytes_max: 4 << 20,
             small_file_bytes: 4 << 20,
@@ -79,6 +93,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Reader {
     stream: Stream<Object>,
+    /// All of it, where that was fetched ahead.
+    fetched: Option<Arc<Fetched>>,
     size: u64,
     version: ETag,
 }
@@ -96,7 +112,12 @@ impl Reader {
     ) -> Self {
         let ObjectMeta { etag: version, size, .. } = meta;
         let object = Object { gateway, key, version: version.clone() };
-        Self { stream: Stream::new(object, size, options, budget, tasks), size, version }
+        Self { stream: Stream::new(object, size, options, budget, tasks), fetched: None, size, version }
+    }
+
+    /// The same reader with all bytes in memory, if `fetched` is the version it reads.
+    pub fn with(self, fetched: Option<Arc<Fetched>>) -> Self {
+        Self { fetched: fetched.filter(|fetched| fetched.meta.etag == self.version), ..self }
     }
 
     /// The length of the file, which is known from the beginning and never changes.
@@ -107,6 +128,16 @@ impl Reader {
     /// The version that all bytes are of.
     pub fn version(&self) -> &ETag {
         &self.version
+    }
+
+    /// How long reads at random have waited since this was last asked.
+    pub fn waited_at_random(&self) -> Duration {
+        self.stream.waited_at_random()
+    }
+
+    /// The time to a first byte, where that is known.
+    pub fn latency(&self) -> Option<Duration> {
+        self.stream.latency()
     }
 
     /// Reads `size` bytes from `offset`, fewer only where the file ends.
@@ -120,7 +151,10 @@ impl Reader {
     /// next read tries again.
     pub async fn read(&self, offset: u64, size: u32) -> Result<ReadBytes> {
         match self.range(offset, size) {
-            Some(wanted) => self.stream.read(wanted).await,
+            Some(wanted) => match &self.fetched {
+                Some(fetched) => Ok(fetched.slice(wanted).into()),
+                None => self.stream.read(wanted).await,
+            },
             None => Ok(ReadBytes::default()),
         }
     }
@@ -132,7 +166,10 @@ impl Reader {
     /// As [`read`](Self::read).
     pub fn try_read(&self, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
         match self.range(offset, size) {
-            Some(wanted) => self.stream.try_read(wanted),
+            Some(wanted) => match &self.fetched {
+                Some(fetched) => Some(Ok(fetched.slice(wanted).into())),
+                None => self.stream.try_read(wanted),
+            },
             None => Some(Ok(ReadBytes::default())),
         }
     }

@@ -1,8 +1,14 @@
 //! One range on its way from S3: the bytes that came, who waits for more, what they cost.
 //!
-//! A [`Part`] is filled by a task of its own, from its beginning to its end, with the buffers
-//! the network delivers: nothing is copied. A read takes a slice of what has arrived, or leaves
-//! word which bytes it needs and is woken once, with them, when the last of them is there.
+//! A [`Part`] is filled by a task of its own, from its beginning to its end. A read takes a slice of
+//! what has arrived, or leaves word which bytes it needs and is woken once, with them, when the last of
+//! them is there.
+//!
+//! Bytes are copied once, from the network's buffers into *grains*: pieces of the file between
+//! multiples of [`GRAIN_BYTES`], which is how the kernel asks, so that a reply is one slice of one grain. The
+//! network's buffers are often twice as large as what came in them, and as long as somebody holds
+//! on to them the connection pages in new ones. So the copy costs less than it saves, and a part weighs what
+//! was paid for it. Of a grain that is still incomplete the bytes that are needed at once are copied out.
 //!
 //! Invariants:
 //! - dropping the last handle on a part ends its request;
@@ -10,16 +16,19 @@
 //! - however a task ends, finished, failed, stopped or panicking, nobody is left waiting for it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::bytes::ReadBytes;
 use super::fetch::{self, Source};
+use super::pulse::{Pulse, Transfer};
 use crate::budget::{Budget, Reservation};
 use crate::error::{Error, Kind, Result};
 use crate::s3::ByteRange;
@@ -62,11 +71,12 @@ impl Part {
         range: ByteRange,
         payment: Payment,
         source: &Arc<S>,
+        pulse: &Arc<Mutex<Pulse>>,
         budget: &Budget,
         tasks: &Tasks,
     ) -> Arc<Self> {
         let buffer = Arc::new(Buffer::new(range));
-        let filler = Filler { buffer: Arc::clone(&buffer) };
+        let filler = Filler { buffer: Arc::clone(&buffer), pulse: Arc::clone(pulse) };
         let (source, budget) = (Arc::clone(source), budget.clone());
         let task = tasks.spawn_until_stopped("fetch", async move {
             fill(range, payment, &*source, &budget, filler).await;
@@ -89,7 +99,7 @@ impl Part {
         self.buffer.filling.lock().slice(wanted)
     }
 
-    /// Releases what lies before `offset` and is not waited for, in whole buffers.
+    /// Releases what lies before `offset` and is not waited for, in whole grains.
     pub(super) fn release_before(&self, offset: u64) {
         self.buffer.release_before(offset);
     }
@@ -109,11 +119,12 @@ async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget:
     match payment {
         Payment::Ahead(reservation) => {
             filler.buffer.filling.lock().paid = Some(reservation);
-            filler.finish(fetch::fetch(source, range, |chunk| filler.buffer.push(chunk)).await);
+            let outcome = filler.fetch(source, range).await;
+            filler.finish(outcome);
         }
         Payment::OnDemand => {
             let advance = budget.demand(range.len()).await;
-            let outcome = fetch::fetch(source, range, |chunk| filler.buffer.push(chunk)).await;
+            let outcome = filler.fetch(source, range).await;
             filler.buffer.filling.lock().paid = budget.ask(range.len());
             drop(advance);
             filler.finish(outcome);
@@ -126,9 +137,23 @@ async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget:
 #[derive(Debug)]
 struct Filler {
     buffer: Arc<Buffer>,
+    pulse: Arc<Mutex<Pulse>>,
 }
 
 impl Filler {
+    async fn fetch<S: Source>(&self, source: &S, range: ByteRange) -> Result<()> {
+        let asked = Instant::now();
+        let mut first_byte_after = None;
+        fetch::fetch(source, range, |chunk| {
+            first_byte_after.get_or_insert_with(|| asked.elapsed());
+            self.buffer.push(&chunk);
+        })
+        .await?;
+        let first_byte_after = first_byte_after.expect("no range is empty");
+        self.pulse.lock().observe(Transfer { bytes: range.len(), first_byte_after, took: asked.elapsed() });
+        Ok(())
+    }
+
     fn finish(&self, outcome: Result<()>) {
         if let Err(error) = outcome {
             tracing::debug!(range = %self.buffer.range, %error, "a range could not be fetched");
@@ -159,15 +184,18 @@ struct Filling {
     start: u64,
     /// The first byte that has not arrived.
     arrived: u64,
-    chunks: VecDeque<Chunk>,
+    /// Complete grains.
+    grains: VecDeque<Grain>,
+    /// What has arrived of the next one, up to `arrived`.
+    growing: BytesMut,
     waiters: Vec<Waiter>,
     paid: Option<Reservation>,
     failed: Option<Error>,
 }
 
-/// Bytes as they came from the network, ending before the file's byte `end`.
+/// Some bytes, ending before the file's byte `end`.
 #[derive(Debug)]
-struct Chunk {
+struct Grain {
     end: u64,
     bytes: Bytes,
 }
@@ -184,7 +212,8 @@ impl Buffer {
         let filling = Filling {
             start: range.start,
             arrived: range.start,
-            chunks: VecDeque::new(),
+            grains: VecDeque::new(),
+            growing: BytesMut::new(),
             waiters: Vec::new(),
             paid: None,
             failed: None,
@@ -209,11 +238,23 @@ impl Buffer {
         Taken::Later(answered)
     }
 
-    fn push(&self, bytes: Bytes) {
+    fn push(&self, mut bytes: &[u8]) {
         let mut filling = self.filling.lock();
-        filling.arrived += bytes.len() as u64;
-        let end = filling.arrived;
-        filling.chunks.push_back(Chunk { end, bytes });
+        while !bytes.is_empty() {
+            let grain_end = (filling.arrived + 1).next_multiple_of(GRAIN_BYTES).min(self.range.end);
+            let missing = within_grain(grain_end - filling.arrived);
+            if filling.growing.is_empty() {
+                filling.growing = BytesMut::with_capacity(missing);
+            }
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            filling.growing.extend_from_slice(now);
+            filling.arrived += now.len() as u64;
+            if filling.arrived == grain_end {
+                let bytes = std::mem::take(&mut filling.growing).freeze();
+                filling.grains.push_back(Grain { end: grain_end, bytes });
+            }
+            bytes = later;
+        }
         filling.answer_waiters();
     }
 
@@ -224,7 +265,7 @@ impl Buffer {
         }
         filling.failed = Some(error.clone());
         filling.paid = None;
-        filling.chunks.clear();
+        filling.drop_bytes();
         self.set_start(&mut filling, self.range.end);
         for waiter in filling.waiters.drain(..) {
             // Whoever no longer listens has given up waiting.
@@ -237,8 +278,8 @@ impl Buffer {
         let waited_for = filling.waiters.iter().map(|waiter| waiter.wanted.start).min();
         let until = waited_for.map_or(offset, |start| start.min(offset));
         let mut start = filling.start;
-        while let Some(chunk) = filling.chunks.pop_front_if(|chunk| chunk.end <= until) {
-            start = chunk.end;
+        while let Some(grain) = filling.grains.pop_front_if(|grain| grain.end <= until) {
+            start = grain.end;
         }
         self.set_start(&mut filling, start);
         filling.give_back_beyond(self.range.end - start);
@@ -248,7 +289,7 @@ impl Buffer {
     fn release_if_unpaid(&self) {
         let mut filling = self.filling.lock();
         if filling.paid.is_none() {
-            filling.chunks.clear();
+            filling.drop_bytes();
             self.set_start(&mut filling, self.range.end);
         }
     }
@@ -260,24 +301,31 @@ impl Buffer {
 }
 
 impl Filling {
-    /// Cuts `wanted` out of the chunks, if all of it is there.
+    /// Cuts `wanted` out of the grains, if all of it is there.
     fn slice(&self, wanted: ByteRange) -> Option<ReadBytes> {
         if wanted.start < self.start || wanted.end > self.arrived {
             return None;
         }
         let mut read = ReadBytes::default();
-        let first = self.chunks.partition_point(|chunk| chunk.end <= wanted.start);
-        for chunk in self.chunks.range(first..) {
-            let chunk_start = chunk.end - chunk.bytes.len() as u64;
-            if chunk_start >= wanted.end {
+        let first = self.grains.partition_point(|grain| grain.end <= wanted.start);
+        for grain in self.grains.range(first..) {
+            let range = ByteRange { start: grain.end - grain.bytes.len() as u64, end: grain.end };
+            if range.start >= wanted.end {
                 break;
             }
-            let from = within_chunk(wanted.start.saturating_sub(chunk_start));
-            let until = within_chunk(wanted.end.min(chunk.end) - chunk_start);
-            read.push(chunk.bytes.slice(from..until));
+            read.push(grain.bytes.slice(part_of(range, wanted)));
+        }
+        let growing = ByteRange { start: self.arrived - self.growing.len() as u64, end: self.arrived };
+        if growing.start < wanted.end {
+            read.push(Bytes::copy_from_slice(&self.growing[part_of(growing, wanted)]));
         }
         debug_assert_eq!(read.len() as u64, wanted.len());
         Some(read)
+    }
+
+    fn drop_bytes(&mut self) {
+        self.grains.clear();
+        self.growing = BytesMut::new();
     }
 
     fn answer_waiters(&mut self) {
@@ -302,9 +350,18 @@ impl Filling {
     }
 }
 
-fn within_chunk(offset: u64) -> usize {
-    usize::try_from(offset).expect("a chunk is in memory, so its offsets are addresses")
+/// Where in the bytes of `range` those of `wanted` are, which overlaps it.
+fn part_of(range: ByteRange, wanted: ByteRange) -> Range<usize> {
+    let from = within_grain(wanted.start.saturating_sub(range.start));
+    from..within_grain(wanted.end.min(range.end) - range.start)
 }
+
+fn within_grain(offset: u64) -> usize {
+    usize::try_from(offset).expect("a grain is in memory, so its offsets are addresses")
+}
+
+/// What the kernel asks for at once, on multiples of it, when it reads ahead as far as we wish.
+const GRAIN_BYTES: u64 = 1 << 20;
 
 /// A multiple of the unit in which the budget counts.
 const RELEASE_UNIT: u64 = 1024;

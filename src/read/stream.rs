@@ -18,6 +18,7 @@
 //! Invariant: the live ranges of the parts do not overlap, so each byte is fetched once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::Options;
 use super::bytes::ReadBytes;
 use super::fetch::Source;
 use super::part::{AbortOnDrop, Part, Payment, Taken};
+use super::pulse::Pulse;
 use super::window::{Access, Window};
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
@@ -50,7 +52,14 @@ impl<S: Source> Stream<S> {
             last_read: Instant::now(),
             idle_watch: None,
         };
-        let shared = Shared { source: Arc::new(source), budget, tasks, state: Mutex::new(state) };
+        let shared = Shared {
+            source: Arc::new(source),
+            pulse: Arc::default(),
+            waited_apart: AtomicU64::new(0),
+            budget,
+            tasks,
+            state: Mutex::new(state),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -73,7 +82,12 @@ impl<S: Source> Stream<S> {
         if let Some(outcome) = self.try_read(wanted) {
             return outcome;
         }
-        let outcome = self.wait(wanted).await;
+        let asked = Instant::now();
+        let (apart, outcome) = self.wait(wanted).await;
+        if apart {
+            let waited = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.waited_apart.fetch_add(waited, Ordering::Relaxed);
+        }
         if let Err(error) = &outcome
             && error.kind() == Kind::Changed
         {
@@ -82,24 +96,41 @@ impl<S: Source> Stream<S> {
         outcome
     }
 
-    async fn wait(&self, wanted: ByteRange) -> Result<ReadBytes> {
-        let claims = {
+    /// How long reads that follow no other have waited since this was last asked.
+    pub(super) fn waited_at_random(&self) -> Duration {
+        Duration::from_nanos(self.shared.waited_apart.swap(0, Ordering::Relaxed))
+    }
+
+    pub(super) fn latency(&self) -> Option<Duration> {
+        self.shared.source.latency()
+    }
+
+    /// Also says whether the read follows no other.
+    async fn wait(&self, wanted: ByteRange) -> (bool, Result<ReadBytes>) {
+        let (apart, claims) = {
             let mut state = self.shared.state.lock();
             self.shared.prepare(&mut state, wanted, false);
-            self.shared.claim(&mut state, wanted)?
+            (state.window.is_apart(), self.shared.claim(&mut state, wanted))
         };
-        let mut read = ReadBytes::default();
-        for claim in claims {
-            read.append(claim.bytes().await?);
-        }
-        debug_assert_eq!(read.len() as u64, wanted.len());
-        Ok(read)
+        let collect = async {
+            let mut read = ReadBytes::default();
+            for claim in claims? {
+                read.append(claim.bytes().await?);
+            }
+            debug_assert_eq!(read.len() as u64, wanted.len());
+            Ok(read)
+        };
+        (apart, collect.await)
     }
 }
 
 #[derive(Debug)]
 struct Shared<S> {
     source: Arc<S>,
+    /// What the parts showed of the network. Taken under the lock of the state, and nothing under it.
+    pulse: Arc<Mutex<Pulse>>,
+    /// Nanoseconds that reads which follow no other have waited.
+    waited_apart: AtomicU64,
     budget: Budget,
     tasks: Tasks,
     /// Parts have locks of their own, which may be taken under this one.
@@ -141,7 +172,8 @@ impl<S: Source> Shared<S> {
     fn prepare(self: &Arc<Self>, state: &mut State, wanted: ByteRange, arrived: bool) {
         let now = Instant::now();
         let room = room(&self.budget, state.live_bytes());
-        let plan = state.window.observe(Access { wanted, arrived, now, room });
+        let network = self.pulse.lock().network(self.source.latency());
+        let plan = state.window.observe(Access { wanted, arrived, now, room, network });
         state.last_read = now;
         state.release_passed();
         for range in std::iter::once(plan.first).chain(plan.then) {
@@ -195,7 +227,7 @@ impl<S: Source> Shared<S> {
     }
 
     fn start(&self, state: &mut State, range: ByteRange, payment: Payment) -> Arc<Part> {
-        let part = Part::start(range, payment, &self.source, &self.budget, &self.tasks);
+        let part = Part::start(range, payment, &self.source, &self.pulse, &self.budget, &self.tasks);
         state.parts.insert(range.end, Arc::clone(&part));
         part
     }
@@ -267,7 +299,7 @@ impl State {
         self.parts.retain(|_, part| {
             let live = part.live();
             let kept_from = if live.is_empty() { None } else { window.kept_from(live) };
-            // Byte by byte would be a walk through the lists of chunks for nothing.
+            // Byte by byte would be a walk through the lists of grains for nothing.
             if let Some(from) = kept_from.filter(|from| from - live.start >= RELEASE_BYTES) {
                 part.release_before(from);
             }
@@ -276,12 +308,13 @@ impl State {
     }
 }
 
-/// The bytes that one stream may hold, given what it holds already: no more than is still free.
+/// The bytes that one stream may hold, given what it holds already: three quarters of that and of what
+/// is free.
 ///
-/// One stream alone may so have half of the budget, two a third each, and so on, without anybody
-/// knowing of the others; whoever came first gives way as it goes on reading.
+/// A stream alone may so have three quarters of the budget, two have three sevenths each, and so on,
+/// without anybody knowing of the others; whoever came first gives way as it goes on reading.
 fn room(budget: &Budget, held: u64) -> u64 {
-    (budget.free_bytes() + held) / 2
+    (budget.free_bytes() + held) / 4 * 3
 }
 
 fn stopped() -> Error {

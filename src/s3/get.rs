@@ -7,6 +7,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use bytes::{Buf, Bytes};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::customer_key::keyed;
@@ -44,7 +45,10 @@ impl Gateway {
             .key(key.as_str())
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        keyed!(call, self.rules).send().await.map_err(|error| self.failed(request, &error))
+        let asked = Instant::now();
+        let answer = keyed!(call, self.rules).send().await;
+        self.latency.answered(asked);
+        answer.map_err(|error| self.failed(request, &error))
     }
 
     fn described(&self, key: &ObjectKey, output: HeadObjectOutput) -> Result<ObjectMeta, S3Error> {
@@ -102,7 +106,10 @@ impl Gateway {
             .set_if_match(version.map(|version| version.as_str().to_owned()))
             .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
             .set_request_payer(self.rules.request_payer());
-        match keyed!(call, self.rules).send().await {
+        let asked = Instant::now();
+        let answer = keyed!(call, self.rules).send().await;
+        self.latency.answered(asked);
+        match answer {
             Ok(output) => {
                 let body = ObjectBody::new(request, output, range)?;
                 if body.skip_bytes > 0 {

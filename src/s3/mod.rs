@@ -37,11 +37,13 @@ mod explain;
 mod gaps;
 mod healing;
 mod integrity;
+mod latency;
 mod multipart;
 mod region;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -69,6 +71,7 @@ use self::conditions::Conditions;
 use self::error::RequestName;
 use self::gaps::Gaps;
 use self::integrity::Integrity;
+use self::latency::Latency;
 use self::region::{REGION_HEADER, Residence};
 use crate::name::{BucketName, ObjectKey};
 
@@ -151,6 +154,7 @@ pub struct Gateway {
     integrity: Integrity,
     acl: AclStanding,
     permits: Semaphore,
+    latency: Latency,
 }
 
 impl Gateway {
@@ -181,6 +185,7 @@ impl Gateway {
             integrity: Integrity::default(),
             acl: AclStanding::default(),
             permits: Semaphore::new(REQUESTS_MAX),
+            latency: Latency::default(),
         }))
     }
 
@@ -223,6 +228,11 @@ impl Gateway {
     /// What to do about an object of this bucket that lies in an archive.
     pub fn archive_hint(&self, key: &ObjectKey) -> String {
         explain::archived(self.bucket.as_str(), Some(key.as_str()))
+    }
+
+    /// The shortest time that an answer took to begin, of late; `None` before the first answer.
+    pub fn latency(&self) -> Option<Duration> {
+        self.latency.shortest()
     }
 
     fn request(&self, operation: &'static str, key: Option<&str>) -> RequestName {

@@ -1,0 +1,46 @@
+//! What is learnt of a directory ahead of the kernel's questions, for files that are opened one after
+//! the other.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::cache::{Answer, Presence};
+use super::{Directory, Folder, Namespace, Place};
+use crate::error::Result;
+use crate::name::FileName;
+use crate::s3::ObjectMeta;
+
+impl Namespace {
+    /// The files of a directory and their sizes, by name; `None` unless it is known whole.
+    pub fn files(&self, folder: &Folder) -> Option<Vec<(FileName, u64)>> {
+        let entries = self.cache.listing(folder)?.into_iter();
+        let files = entries
+            .filter_map(|(name, answer)| match answer.presence {
+                Presence::File(meta) => Some((name, meta.size)),
+                Presence::Directory(_) | Presence::Absent | Presence::Unseen => None,
+            })
+            .collect();
+        Some(files)
+    }
+
+    /// Lists a directory, so that it is known whole; one of more than `names_max` names is given up.
+    ///
+    /// # Errors
+    /// [`Kind::Denied`](crate::error::Kind::Denied) without the right to list.
+    pub async fn learn_names(self: &Arc<Self>, folder: &Folder, names_max: usize) -> Result<()> {
+        let mut stream = self.read_directory(&Directory::In(folder.clone()));
+        let mut told = stream.ready(0).len();
+        while told <= names_max && stream.entry(self, told).await?.is_some() {
+            told = stream.ready(0).len();
+        }
+        Ok(())
+    }
+
+    /// An object was fetched that S3 was asked for at `asked`.
+    pub fn fetched(&self, place: &Place, meta: ObjectMeta, asked: Instant) {
+        self.readable(place);
+        let answer = Answer { presence: Presence::File(meta), asked };
+        self.cache.learn(&place.folder, &place.name, answer);
+    }
+}
