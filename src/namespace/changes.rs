@@ -1,0 +1,196 @@
+//! What this mount changes: names that are made and removed, and what the others here then know of them.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::cache::{Answer, Marker, Presence};
+use super::inode::{Ino, Species};
+use super::lookup::Knowledge;
+use super::{Entry, Folder, Lookup, Namespace, Place};
+use crate::error::{Error, Kind, Result};
+use crate::name::{FileName, ObjectKey};
+use crate::s3::{Body, Depth, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, S3ErrorKind};
+
+impl Namespace {
+    /// A file was created here; S3 hears of it at its first commit.
+    pub fn created(&self, parent: Ino, place: &Place) -> Ino {
+        self.pending.lock().add_file(&place.folder, &place.name);
+        self.inodes.lock().look_up(parent, &place.name, Species::File)
+    }
+
+    /// A file's content or description is in S3.
+    pub fn committed(&self, place: &Place, meta: ObjectMeta) {
+        let answer = Answer { presence: Presence::File(meta), asked: Instant::now() };
+        self.cache.learn(&place.folder, &place.name, answer);
+        self.pending.lock().remove_file(&place.folder, &place.name);
+        self.rights(place.folder.bucket).admitted();
+    }
+
+    /// Bytes of a file came from S3, so the role may read in its bucket.
+    pub fn readable(&self, place: &Place) {
+        if let Ok(key) = place.folder.prefix.file(&place.name) {
+            self.witnesses(place.folder.bucket).add(&key);
+            self.rights(place.folder.bucket).admitted();
+        }
+    }
+
+    /// A created file will never be committed under this name.
+    pub fn given_up(&self, place: &Place) {
+        self.pending.lock().remove_file(&place.folder, &place.name);
+    }
+
+    /// Makes a directory, which is its marker object, and promises the kernel its inode.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`].
+    pub async fn make_directory(&self, parent: Ino, place: &Place, new: &NewObject) -> Result<Entry> {
+        self.ensure_writable(place.folder.bucket)?;
+        let exists = || Error::new(Kind::Exists, format!("{} exists", place.name));
+        let here = self.settle(&place.folder, &place.name).await?;
+        if !here.presence.is_nothing() || self.in_memory_exists(place) {
+            return Err(exists());
+        }
+        let folder = place.folder.folder(&place.name)?;
+        let key = folder.prefix.marker().expect("a directory below another has a prefix");
+        let gateway = self.gateway(folder.bucket);
+        let put = gateway.put(&key, Body::default(), new, &Precondition::MustNotExist).await;
+        let etag = match put {
+            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => return Err(exists()),
+            put => put?,
+        };
+        let now = Instant::now();
+        let marker = Marker::Present { meta: described(etag, 0, new), asked: now };
+        let answer = Answer { presence: Presence::Directory(marker), asked: now };
+        if matches!(here.presence, Presence::Absent) {
+            self.cache.directory(&folder).lock().made_empty(now);
+        }
+        self.cache.learn(&place.folder, &place.name, answer.clone());
+        self.rights(folder.bucket).admitted();
+        match self.look_up_answer(parent, &place.name, Knowledge::Answer(answer)) {
+            Lookup::Found(entry) => Ok(entry),
+            Lookup::Absent(_) => unreachable!("the answer is that of a directory"),
+        }
+    }
+
+    fn in_memory_exists(&self, place: &Place) -> bool {
+        let pending = self.pending.lock();
+        pending.has_file(&place.folder, &place.name)
+            || place.folder.folder(&place.name).is_ok_and(|folder| pending.has_directory(&folder))
+    }
+
+    /// Describes a directory anew, in its marker; one that had none gets one.
+    ///
+    /// # Errors
+    /// Those of S3.
+    pub async fn describe_directory_as(&self, place: &Place, new: &NewObject) -> Result<ObjectMeta> {
+        self.ensure_writable(place.folder.bucket)?;
+        let key = place.folder.folder(&place.name)?.prefix.marker().expect("below a bucket");
+        let gateway = self.gateway(place.folder.bucket);
+        let etag = gateway.put(&key, Body::default(), new, &Precondition::Whatever).await?;
+        let (meta, now) = (described(etag, 0, new), Instant::now());
+        let marker = Marker::Present { meta: meta.clone(), asked: now };
+        let answer = Answer { presence: Presence::Directory(marker), asked: now };
+        self.cache.learn(&place.folder, &place.name, answer);
+        Ok(meta)
+    }
+
+    /// Removes a file. Its inode keeps its number for whoever has it open.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::IsDirectory`], [`Kind::Denied`].
+    pub async fn remove_file(&self, parent: Ino, place: &Place) -> Result<()> {
+        self.ensure_writable(place.folder.bucket)?;
+        let uncommitted = self.pending.lock().has_file(&place.folder, &place.name);
+        if !uncommitted {
+            let key = self.existing_file(place).await?;
+            self.delete(&place.folder, &key).await?;
+        }
+        let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
+        self.cache.learn(&place.folder, &place.name, answer);
+        self.inodes.lock().detach(parent, &place.name);
+        let mut pending = self.pending.lock();
+        pending.remove_file(&place.folder, &place.name);
+        pending.keep_directory(&place.folder);
+        Ok(())
+    }
+
+    async fn existing_file(&self, place: &Place) -> Result<ObjectKey> {
+        match self.settle(&place.folder, &place.name).await?.presence {
+            Presence::File(_) => place.folder.prefix.file(&place.name),
+            Presence::Directory(_) => Err(Error::new(Kind::IsDirectory, "a directory")),
+            Presence::Absent | Presence::Unseen => Err(Error::new(Kind::NotFound, "no such file")),
+        }
+    }
+
+    /// Removes a directory that has nothing in it but its marker.
+    ///
+    /// # Errors
+    /// [`Kind::NotEmpty`], also for keys below it that a directory cannot show.
+    pub async fn remove_directory(&self, parent: Ino, place: &Place) -> Result<()> {
+        self.ensure_writable(place.folder.bucket)?;
+        let folder = place.folder.folder(&place.name)?;
+        self.ensure_empty(&folder).await?;
+        if let Some(marker) = folder.prefix.marker() {
+            // Deleting what is not there is no error in S3, and cheaper than asking first.
+            self.delete(&folder, &marker).await?;
+        }
+        self.cache.drop_tree(&folder);
+        // Not "absent": there may be a file of that name, which the directory has hidden.
+        self.drop_answer(place);
+        self.inodes.lock().detach(parent, &place.name);
+        let mut pending = self.pending.lock();
+        pending.remove_directory(&folder);
+        pending.keep_directory(&place.folder);
+        Ok(())
+    }
+
+    /// Makes sure, by asking S3, that there is nothing in a directory but its marker.
+    ///
+    /// # Errors
+    /// [`Kind::NotEmpty`].
+    pub async fn ensure_empty(&self, folder: &Folder) -> Result<()> {
+        let not_empty = || Error::new(Kind::NotEmpty, format!("{} is not empty", folder.prefix));
+        if self.pending.lock().has_files_below(folder) {
+            return Err(not_empty());
+        }
+        let page = self.list(folder, Depth::Level, None, 2).await?;
+        let marker_only = page.objects.iter().all(|(key, _)| key == folder.prefix.as_str());
+        if marker_only && page.prefixes.is_empty() { Ok(()) } else { Err(not_empty()) }
+    }
+
+    /// The kernel's names follow a rename that happened in S3.
+    pub fn inode_renamed(&self, from: (Ino, &FileName), onto: (Ino, &FileName)) {
+        self.inodes.lock().rename(from, onto);
+    }
+
+    /// A created file that S3 has not heard of has another name now.
+    pub fn pending_renamed(&self, from: &Place, onto: &Place) {
+        let mut pending = self.pending.lock();
+        if pending.remove_file(&from.folder, &from.name) {
+            pending.add_file(&onto.folder, &onto.name);
+        }
+        pending.keep_directory(&from.folder);
+    }
+
+    /// A name that was pending, or replaced, is to be asked for anew.
+    pub fn drop_answer(&self, place: &Place) {
+        self.cache.directory(&place.folder).lock().drop_name(&place.name);
+    }
+}
+
+/// The description of an object that we wrote ourselves a moment ago.
+pub fn described(etag: ETag, size: u64, new: &NewObject) -> ObjectMeta {
+    let details = ObjectDetails {
+        user: new.user.clone(),
+        content_type: new.content_type.clone(),
+        ..Default::default()
+    };
+    ObjectMeta {
+        etag,
+        size,
+        last_modified: crate::clock::now(),
+        storage_class: new.storage_class.clone(),
+        details: Some(Arc::new(details)),
+    }
+}
