@@ -44,7 +44,7 @@ pub(super) struct Part {
 /// How the memory of a part is paid for.
 #[derive(Debug)]
 pub(super) enum Payment {
-    /// In advance, for as long as the bytes are kept.
+    /// In advance, for as long as the bytes are kept, and for [`TRANSFER_BYTES`] more until they are there.
     Ahead(Reservation),
     /// When its turn comes, because somebody waits for the bytes. They are kept beyond that only
     /// if the budget has room for them: a caller's share must come back by itself, or callers
@@ -117,13 +117,14 @@ impl Drop for AbortOnDrop {
 
 async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget: &Budget, filler: Filler) {
     match payment {
-        Payment::Ahead(reservation) => {
+        Payment::Ahead(mut reservation) => {
+            let _for_transfer = reservation.split(TRANSFER_BYTES);
             filler.buffer.filling.lock().paid = Some(reservation);
             let outcome = filler.fetch(source, range).await;
             filler.finish(outcome);
         }
         Payment::OnDemand => {
-            let advance = budget.demand(range.len()).await;
+            let advance = budget.demand(range.len() + TRANSFER_BYTES).await;
             let outcome = filler.fetch(source, range).await;
             filler.buffer.filling.lock().paid = budget.ask(range.len());
             drop(advance);
@@ -362,6 +363,10 @@ fn within_grain(offset: u64) -> usize {
 
 /// What the kernel asks for at once, on multiples of it, when it reads ahead as far as we wish.
 const GRAIN_BYTES: u64 = 1 << 20;
+
+/// What a transfer takes beside the bytes that it brings: the buffers of its connection, and the reply that
+/// is on its way to the kernel. It is paid for along with them.
+pub(super) const TRANSFER_BYTES: u64 = 256 << 10;
 
 /// A multiple of the unit in which the budget counts.
 const RELEASE_UNIT: u64 = 1024;

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::Options;
 use super::bytes::ReadBytes;
 use super::fetch::Source;
-use super::part::{AbortOnDrop, Part, Payment, Taken};
+use super::part::{AbortOnDrop, Part, Payment, TRANSFER_BYTES, Taken};
 use super::pulse::Pulse;
 use super::window::{Access, Window};
 use crate::budget::Budget;
@@ -191,7 +191,7 @@ impl<S: Source> Shared<S> {
         let mut at = range.start;
         while let Some(gap) = state.gap(at, range.end) {
             let part = ByteRange { start: gap.start, end: gap.end.min(gap.start + part_bytes) };
-            let Some(reservation) = self.budget.ask(part.len()) else { return false };
+            let Some(reservation) = self.budget.ask(part.len() + TRANSFER_BYTES) else { return false };
             drop(self.start(state, part, Payment::Ahead(reservation)));
             at = part.end;
         }

@@ -334,7 +334,7 @@ async fn an_idle_file_gives_its_memory_back_and_reads_on_afterwards() {
 #[tokio::test(start_paused = true)]
 async fn with_nothing_left_to_ask_for_all_readers_make_progress() {
     let (server, budget) = (Server::new(6 * MIB), Budget::new(MIB));
-    let hoard = budget.demand(MIB - 256 * KIB).await;
+    let hoard = budget.demand(MIB - 512 * KIB).await;
     let tasks = Tasks::new(Handle::current());
     let readers: Vec<_> = (0..8)
         .map(|_| {
