@@ -187,7 +187,8 @@ async fn a_refusal_at_the_start_says_who_was_refused_what_and_where_to_look() {
          as arn:aws:iam::111122223333:user/alice: STS refuses (AccessDenied: because, request id r-1); \
          hint: check that the role exists, that its trust policy names arn:aws:iam::111122223333:user/alice, \
          whether it demands an external id (none was sent), \
-         and that the identity policy of arn:aws:iam::111122223333:user/alice allows sts:AssumeRole on it"
+         and that the identity policy of arn:aws:iam::111122223333:user/alice allows sts:AssumeRole on it; \
+         s3xmount doctor prints both statements"
     );
     assert_eq!(setting.sts.call_count(), 1, "a refusal is not repeated");
 }
