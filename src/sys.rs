@@ -55,6 +55,26 @@ pub fn available_memory_bytes() -> Option<u64> {
     available.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Fills `bytes` from `offset` on as far as that takes no waiting for a disk: with what the kernel has in its
+/// page cache (preadv2(2), `RWF_NOWAIT`). Returns how many bytes that were, 0 also where the file system cannot
+/// tell.
+///
+/// # Errors
+/// Those of preadv2(2) that do not say that it would have to wait.
+pub fn read_from_memory(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let Ok(offset) = libc::off_t::try_from(offset) else { return Ok(0) };
+    let place = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    // SAFETY: `place` describes `bytes`, which are ours to write to until this returns.
+    let count = unsafe { libc::preadv2(file.as_raw_fd(), &raw const place, 1, offset, libc::RWF_NOWAIT) };
+    match usize::try_from(count) {
+        Ok(count) => Ok(count),
+        Err(_) => match io::Error::last_os_error() {
+            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Unsupported) => Ok(0),
+            error => Err(error),
+        },
+    }
+}
+
 /// Takes a mount point out of the tree of directories; what is open in it stays so (umount2(2),
 /// `MNT_DETACH`).
 ///

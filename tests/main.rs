@@ -4,6 +4,7 @@ mod architecture;
 mod assume_role;
 mod base_identities;
 mod blind;
+mod block_cache;
 mod cli;
 mod doctor;
 mod encryption;

@@ -183,6 +183,7 @@ mod tests {
             since: String::new(),
             buckets: vec![bucket("a", 0), bucket("b", 1)],
             identities: devices.iter().map(|device| identity(*device)).collect(),
+            cache: None,
         };
         let table = [
             (status(&[Some("x"), None]), None, "of x"),

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Stop, args, complain, desk};
 use crate::clock;
 use crate::config::{Surroundings, Written};
-use crate::control::{self, BucketStatus, IdentityStatus, ListingStatus, Status};
+use crate::control::{self, BucketStatus, CacheStatus, IdentityStatus, ListingStatus, Status};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -104,7 +104,19 @@ fn text(status: &Status, now: SystemTime) -> String {
             line(&mut text, 2, &words);
         }
     }
+    if let Some(cache) = &status.cache {
+        line(&mut text, 1, &kept(cache));
+    }
     text
+}
+
+/// How full the block cache is, and what share of what was read came from it.
+fn kept(cache: &CacheStatus) -> String {
+    let CacheStatus { directory, used_bytes, bytes_max, served_bytes, fetched_bytes } = cache;
+    let mib = |bytes: &u64| bytes >> 20;
+    let (used, most, served, fetched) =
+        (mib(used_bytes), mib(bytes_max), mib(served_bytes), mib(fetched_bytes));
+    format!("cache {directory}: {used} of {most} MiB used; read from it {served} MiB, from S3 {fetched} MiB")
 }
 
 /// What is written by a server goes to the terminal without the control characters it may hold.
@@ -207,6 +219,13 @@ mod tests {
             version: "0.1.0".to_owned(),
             since: "2026-01-01T00:00:00Z".to_owned(),
             buckets: vec![bucket("SampleBucketA", "", false, 0), bucket("photos", "2024/", true, 1)],
+            cache: Some(CacheStatus {
+                directory: "/var/cache/x".to_owned(),
+                used_bytes: 5 << 30,
+                bytes_max: 10 << 30,
+                served_bytes: 3 << 20,
+                fetched_bytes: 1 << 20,
+            }),
             identities: vec![
                 IdentityStatus {
                     caller: Some("arn:aws:sts::111122223333:assumed-role/x/y".to_owned()),
@@ -244,6 +263,7 @@ mod tests {
     ended 2026-01-01 00:30:00 UTC (30 min ago), renewed once
     trouble: STS says [31m no
     waits for an MFA code of arn:mfa: s3xmount login /mnt/b
+  cache /var/cache/x: 5120 of 10240 MiB used; read from it 3 MiB, from S3 1 MiB
 ";
         assert_eq!(text(&status(), now), expected);
     }
@@ -286,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_base_identity_has_no_end_and_needs_no_number() {
-        let mut status = status();
+        let mut status = Status { cache: None, ..status() };
         status.buckets.truncate(1);
         status.identities.truncate(1);
         status.identities[0] = IdentityStatus {

@@ -85,6 +85,8 @@ pub struct Settings {
     pub negative_ttl: Duration,
     /// What all buffers may take together.
     pub memory_bytes: u64,
+    /// Where what was read is kept, and how much of it.
+    pub cache: Option<CacheSettings>,
     /// Where files of this mount, and of no other, wait while they are written.
     pub staging_dir: PathBuf,
 
@@ -97,6 +99,15 @@ pub struct Settings {
 
     /// What all this was made from.
     pub origin: Origin,
+}
+
+/// What was read, on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Where.
+    pub directory: PathBuf,
+    /// How much, of all mounts that use this directory.
+    pub bytes_max: u64,
 }
 
 /// One bucket, and how we act in it.

@@ -50,6 +50,8 @@ pub enum Key {
     MetadataTtl,
     NegativeTtl,
     Memory,
+    Cache,
+    CacheSize,
     StagingDir,
     Foreground,
     LogLevel,
@@ -259,6 +261,10 @@ pub const OPTIONS: &[Spec] = table! {
         "How long a name that was not there may be taken as still absent"
     Memory "memory" One "BYTES" Mount Resources "512MiB, or a quarter of the cgroup's limit if that is less"
         "What all buffers may take together"
+    Cache "cache" One "DIRECTORY" Mount Resources ""
+        "Keeps what was read in this directory, for this mount, later ones and others of this user; without it, nothing is kept beyond memory"
+    CacheSize "cache-size" One "BYTES" Mount Resources "10GiB"
+        "What the cache may take on the disk, of which a twentieth (16 GiB at most) stays free in any case"
     StagingDir "staging-dir" One "DIRECTORY" Mount Resources "$XDG_STATE_HOME/s3xmount, ~/.local/state/s3xmount, for root /var/lib/s3xmount"
         "Where files wait on this machine while they are written; each mount keeps a folder of its own in it"
     Foreground "foreground" Switch "" Mount Process ""

@@ -15,8 +15,8 @@ use super::merge::Layers;
 use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
-    Acl, AttributeSource, BucketSettings, LogLevel, LogTarget, Origin, SHORTEST_COMMAND, Settings, Sse,
-    customer_key, endpoint, identity, mount_points, units,
+    Acl, AttributeSource, BucketSettings, CacheSettings, LogLevel, LogTarget, Origin, SHORTEST_COMMAND,
+    Settings, Sse, customer_key, endpoint, identity, mount_points, units,
 };
 use crate::name::DirPrefix;
 
@@ -54,6 +54,7 @@ pub fn settle(
         metadata_ttl: layers.value(Key::MetadataTtl, units::duration)?.unwrap_or(METADATA_TTL_DEFAULT),
         negative_ttl: layers.value(Key::NegativeTtl, units::duration)?.unwrap_or(NEGATIVE_TTL_DEFAULT),
         memory_bytes: layers.value(Key::Memory, memory)?.unwrap_or_else(|| default_memory(around)),
+        cache: cache(layers, around)?,
         log_level: layers.value(Key::LogLevel, log_level)?.unwrap_or(LogLevel::Info),
         log_target: match layers.value(Key::LogFile, path)? {
             Some(file) => LogTarget::File(file),
@@ -208,7 +209,7 @@ fn refuse_no_bucket(
     })
 }
 
-/// A mount that stages or logs into itself waits for itself.
+/// A mount that stages, caches or logs into itself waits for itself.
 fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Result<(), Failure> {
     let log_file = match &settings.log_target {
         LogTarget::File(path) => Some(path),
@@ -217,6 +218,8 @@ fn refuse_paths_inside_the_mount(settings: &Settings, layers: Layers<'_>) -> Res
     let inside = |path: &Path| path.starts_with(&settings.mount_point);
     let (what, key) = if inside(&settings.staging_dir) {
         ("staging directory", Key::StagingDir)
+    } else if settings.cache.as_ref().is_some_and(|cache| inside(&cache.directory)) {
+        ("cache", Key::Cache)
     } else if log_file.is_some_and(|path| inside(path)) {
         ("log file", Key::LogFile)
     } else {
@@ -350,6 +353,26 @@ fn default_memory(around: &Surroundings) -> u64 {
     quarter.clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_DEFAULT)
 }
 
+fn cache(layers: Layers<'_>, around: &Surroundings) -> Result<Option<CacheSettings>, Failure> {
+    let bytes_max = layers.value(Key::CacheSize, cache_size)?.unwrap_or(CACHE_BYTES_DEFAULT);
+    let directory = layers.value(Key::Cache, |text| not_empty(text).map(|text| around.absolute(&text)))?;
+    if let (None, Some(place)) = (&directory, layers.said_of_this_mount(Key::CacheSize)) {
+        return Err(Failure::new("the cache has a size, but no place")
+            .at(place.clone())
+            .hint("name a directory for it with --cache, or leave the size away"));
+    }
+    Ok(directory.map(|directory| CacheSettings { directory, bytes_max }))
+}
+
+fn cache_size(text: &str) -> Result<u64, Failure> {
+    let bytes = units::bytes(text)?;
+    if bytes < CACHE_BYTES_MIN {
+        return Err(Failure::new(format!("{text} is too little for a cache"))
+            .hint(format!("give it {}MiB or more", CACHE_BYTES_MIN >> 20)));
+    }
+    Ok(bytes)
+}
+
 fn default_staging_root(around: &Surroundings) -> Result<PathBuf, Failure> {
     if around.uid == 0 {
         return Ok(PathBuf::from("/var/lib/s3xmount"));
@@ -379,6 +402,13 @@ const MEMORY_BYTES_DEFAULT: u64 = 512 << 20;
 
 /// Some parts of 8 MiB in flight in each direction.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+/// What one is willing to lose of a disk without looking, and enough for what one works with in a week. What
+/// really bounds it on a small disk is the share that stays free.
+const CACHE_BYTES_DEFAULT: u64 = 10 << 30;
+
+/// Less would hold one file, and evict it for the next.
+const CACHE_BYTES_MIN: u64 = 64 << 20;
 
 /// The log of a mount in the background, in its staging folder.
 const LOG_NAME: &str = "log";

@@ -209,6 +209,9 @@ fn what_makes_no_sense_is_refused_at_its_place() {
         ("bucket=aaa  uid=alice", "number of a user", "--uid", "id NAME"),
         ("bucket=aaa  file-mode=rw", "not a file mode", "--file-mode", "0644"),
         ("bucket=aaa  memory=1MiB", "too little memory", "--memory", "64MiB"),
+        ("bucket=aaa  cache=/c  cache-size=1MiB", "too little for a cache", "--cache-size", "64MiB"),
+        ("bucket=aaa  cache-size=1GiB", "a size, but no place", "--cache-size", "--cache"),
+        ("bucket=aaa  cache=/mnt/accountb/c", "cache cannot lie within", "--cache", "another place"),
         ("bucket=aaa  read-only=maybe", "neither yes nor no", "--read-only", "true or false"),
         ("bucket=aaa  log-level=loud", "not a log level", "--log-level", "debug"),
         ("bucket=aaa  staging-dir=/mnt/accountb/x", "cannot lie within", "--staging-dir", "another place"),
@@ -344,7 +347,8 @@ fn a_file_that_is_named_must_exist() {
 fn no_setting_is_forgotten() {
     // Each key is asked for somewhere: what `settle` never reads cannot be refused for nonsense.
     let nonsense = "\u{1}";
-    let unchecked = [Key::Profile, Key::MfaCommand, Key::StagingDir, Key::LogFile, Key::Directories];
+    let unchecked =
+        [Key::Profile, Key::MfaCommand, Key::Cache, Key::StagingDir, Key::LogFile, Key::Directories];
     for spec in options::OPTIONS.iter().filter(|spec| !unchecked.contains(&spec.key)) {
         let mut written = flags(&format!("bucket=aaa  role-arn={ROLE}  sse=aws:kms"));
         written.flags.retain(|(name, _)| *name != spec.name);

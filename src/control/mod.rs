@@ -124,6 +124,24 @@ pub struct Status {
     pub buckets: Vec<BucketStatus>,
     /// Who it acts as: one for each chain of roles.
     pub identities: Vec<IdentityStatus>,
+    /// What keeps on the disk what was read, if something does.
+    #[serde(default)]
+    pub cache: Option<CacheStatus>,
+}
+
+/// The block cache, and what it has done for this mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Where it is.
+    pub directory: String,
+    /// Bytes that it takes on the disk, those of other mounts included.
+    pub used_bytes: u64,
+    /// Bytes that it may take.
+    pub bytes_max: u64,
+    /// Bytes that were read from it.
+    pub served_bytes: u64,
+    /// Bytes that were not there, and came from S3.
+    pub fetched_bytes: u64,
 }
 
 /// A bucket as it is mounted.

@@ -9,11 +9,14 @@ use aws_credential_types::Credentials as Keys;
 
 use super::identities::Identities;
 use super::missing;
-use crate::config::{Failure, Identity, Settings};
-use crate::control::{self, Answer, BucketStatus, Desk, IdentityStatus, Request, Session, Status};
+use crate::config::{CacheSettings, Failure, Identity, Settings};
+use crate::control::{
+    self, Answer, BucketStatus, CacheStatus, Desk, IdentityStatus, Request, Session, Status,
+};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::namespace::{Bucket, BucketId, Namespace};
+use crate::read::{BlockCache, CacheReport};
 use crate::secret::Secret;
 
 /// The desk of one mount.
@@ -22,6 +25,7 @@ pub(super) struct FrontDesk {
     pub(super) identities: Arc<Identities>,
     pub(super) namespace: Arc<Namespace>,
     pub(super) since: SystemTime,
+    pub(super) cache: Option<Arc<BlockCache>>,
 }
 
 impl Desk for FrontDesk {
@@ -66,6 +70,7 @@ impl FrontDesk {
             since: control::written(self.since),
             buckets: buckets.collect(),
             identities: self.identities.iter().map(identity_status).collect(),
+            cache: self.cache.as_ref().zip(self.settings.cache.as_ref()).map(cache_status),
         }
     }
 
@@ -132,6 +137,12 @@ fn identity_status((identity, credentials): &(Identity, Arc<Credentials>)) -> Id
         trouble: report.trouble,
         needs_code: report.needs_code,
     }
+}
+
+fn cache_status((cache, settings): (&Arc<BlockCache>, &CacheSettings)) -> CacheStatus {
+    let CacheReport { used_bytes, bytes_max, served_bytes, fetched_bytes, .. } = cache.report();
+    let directory = settings.directory.display().to_string();
+    CacheStatus { directory, used_bytes, bytes_max, served_bytes, fetched_bytes }
 }
 
 /// Keys in the form in which they leave the process.

@@ -25,14 +25,14 @@ use self::desk::FrontDesk;
 use self::identities::Identities;
 use crate::budget::Budget;
 use crate::clock;
-use crate::config::{AttributeSource, BucketSettings, Failure, Identity, Settings};
+use crate::config::{AttributeSource, BucketSettings, CacheSettings, Failure, Identity, Settings};
 use crate::control;
 use crate::credentials::{AskCode, Credentials, Tell};
 use crate::error::{Error, Kind};
 use crate::fs::{Defaults, Filesystem, Parts};
 use crate::fuse::{self, Mount, Unmounted};
 use crate::namespace::{self, AttributePolicy, Bucket, Lifetimes, Namespace};
-use crate::read;
+use crate::read::{self, BlockCache, CacheOptions};
 use crate::s3::{
     self, CredentialsOwner, CustomerKey, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules,
 };
@@ -80,7 +80,7 @@ async fn mounted(
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
-    let Built { filesystem, namespace, identities } = tokio::select! {
+    let Built { filesystem, namespace, identities, cache } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
@@ -90,7 +90,7 @@ async fn mounted(
     namespace.notify_missing(missing::logging(&settings, &identities));
     let looking = Arc::clone(&namespace);
     drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
-    let desk = FrontDesk { settings, identities, namespace, since: clock::now() };
+    let desk = FrontDesk { settings, identities, namespace, since: clock::now(), cache };
     listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
@@ -197,15 +197,17 @@ async fn build(
     let sessions = own_staging(staging, &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
+    let cache = open_cache(settings)?;
     let filesystem = Filesystem::new(Parts {
         namespace: Arc::clone(&namespace),
         sessions,
         reading: read::Options::default(),
+        cache: cache.clone(),
         defaults: defaults(settings),
         budget,
         tasks: tasks.clone(),
     });
-    Ok(Built { filesystem, namespace, identities })
+    Ok(Built { filesystem, namespace, identities, cache })
 }
 
 /// What stands below a mount, and what its front desk knows.
@@ -213,6 +215,19 @@ struct Built {
     filesystem: Arc<Filesystem>,
     namespace: Arc<Namespace>,
     identities: Identities,
+    cache: Option<Arc<BlockCache>>,
+}
+
+/// Opens the block cache, if there is to be one.
+fn open_cache(settings: &Settings) -> Result<Option<Arc<BlockCache>>, Failure> {
+    let Some(CacheSettings { directory, bytes_max }) = settings.cache.clone() else { return Ok(None) };
+    let shown = directory.display().to_string();
+    // Buckets of the same name on another server are others.
+    let origin = settings.endpoint_url.clone().unwrap_or_else(|| "aws".to_owned());
+    let opened = BlockCache::open(CacheOptions { directory, bytes_max, origin });
+    opened
+        .map(Some)
+        .map_err(|error| Failure::from(error.context(format!("the cache in {shown} cannot be opened"))))
 }
 
 async fn connect(

@@ -15,12 +15,13 @@ use super::attr::{AttributeChange, Attributes, FileKind};
 use super::dirs::{Shown, new_object};
 use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState, PlacedReader};
 use super::media_type::media_type;
+use super::passed::count_handle;
 use super::{Filesystem, removed, target_key};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{Ino, Place, Species};
-use crate::read::{Fetched, ReadBytes, Reader};
+use crate::read::{Backing, Fetched, ReadBytes, Reader};
 use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::write::{Base, Occasion, Session, Target};
 
@@ -36,7 +37,7 @@ pub struct OpenOptions {
 }
 
 /// A file that was opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Opened {
     /// The handle.
     pub handle: HandleId,
@@ -44,6 +45,8 @@ pub struct Opened {
     pub keep_pages: bool,
     /// Whether the handle may write, so that its closing may have to commit something.
     pub writes: bool,
+    /// The file that the kernel may read from by itself instead of asking.
+    pub backing: Option<Arc<Backing>>,
 }
 
 impl Filesystem {
@@ -72,11 +75,14 @@ impl Filesystem {
             file.end_filling().await;
         }
         let keep_pages = self.keep_pages(&file);
+        let found = self.backing(&file).await;
+        let counted = count_handle(&mut file.state(), found);
+        let backing = counted.inspect_err(|_| self.drop_if_unused(&file))?;
         let handle = self.add_handle(&file, options.access);
-        if fetched.is_some() {
+        if fetched.is_some() && backing.is_none() {
             self.reader_of(&*self.handles.file(handle)?, fetched)?;
         }
-        Ok(Opened { handle, keep_pages, writes: options.access.write })
+        Ok(Opened { handle, keep_pages, writes: options.access.write, backing })
     }
 
     /// Makes a file and opens it. S3 hears of it at its first commit, and guards its name then.
@@ -113,7 +119,8 @@ impl Filesystem {
             attributes,
             session: Some(session),
             writers: u32::from(options.access.write),
-            handles: 0,
+            handles: 1,
+            passed: None,
             claims_name: options.exclusive,
         };
         let file = OpenFile::new(ino, state);
@@ -121,7 +128,7 @@ impl Filesystem {
         let handle = self.add_handle(&file, options.access);
         Ok((
             super::dirs::shown_open(&file),
-            Opened { handle, keep_pages: false, writes: options.access.write },
+            Opened { handle, keep_pages: false, writes: options.access.write, backing: None },
         ))
     }
 
@@ -155,7 +162,8 @@ impl Filesystem {
         let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
         let read = reader.read(offset, size).await?;
         self.consider_filling(&handle, &reader);
-        // Asked of S3 rather than taken from what had arrived: the right to read is there.
+        // Asked of S3 rather than taken from what had arrived: the right to read is there. (Or of the block cache,
+        // after an `open` that S3 allowed: the same right.)
         if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
             self.namespace().readable(place);
         }
@@ -285,6 +293,7 @@ impl Filesystem {
             session: None,
             writers: 0,
             handles: 0,
+            passed: None,
             claims_name: false,
         };
         // Somebody else may have been quicker; there is one state per file.
@@ -381,10 +390,8 @@ impl Filesystem {
         Ok(())
     }
 
+    /// Registers a handle that has been counted.
     fn add_handle(&self, file: &Arc<OpenFile>, access: Access) -> HandleId {
-        let mut state = file.state();
-        state.handles += 1;
-        drop(state);
         // A release of the last handle may have taken it out between `open` and here.
         self.open_files.lock().entry(file.ino).or_insert_with(|| Arc::clone(file));
         self.handles.add_file(FileHandle { file: Arc::clone(file), access, reader: Default::default() })
@@ -454,7 +461,8 @@ impl Filesystem {
     fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let (budget, tasks) = (self.reading_budget.clone(), self.parts.tasks.clone());
-        Ok(Reader::new(gateway, target_key(place)?, meta, self.parts.reading.clone(), budget, tasks))
+        let (reading, cache) = (self.parts.reading.clone(), self.parts.cache.as_ref());
+        Ok(Reader::new(gateway, target_key(place)?, meta, reading, budget, tasks, cache))
     }
 
     fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::attr::Attributes;
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
-use crate::read::{Reader, Rent};
+use crate::read::{Backing, Reader, Rent};
 use crate::s3::{ETag, ObjectMeta};
 use crate::write::Session;
 
@@ -66,6 +66,8 @@ pub(super) struct OpenState {
     pub(super) writers: u32,
     /// All handles.
     pub(super) handles: u32,
+    /// What the kernel reads by itself in all handles there are; `None` while they are read through us.
+    pub(super) passed: Option<Arc<Backing>>,
     /// It was created with O_EXCL: its name is claimed in S3 at the first flush.
     pub(super) claims_name: bool,
 }
@@ -138,12 +140,12 @@ impl OpenFile {
         drop(self.filling.lock().await);
     }
 
-    /// Whether pages of `version` are what the kernel may have of this file. Holds until
-    /// [`filling`](Self::filling) is let go.
+    /// Whether pages of `version` are what the kernel may have of this file, and will look at: not of one that it
+    /// reads by itself. Holds until [`filling`](Self::filling) is let go.
     pub(super) fn may_be_filled(&self, version: &ETag) -> bool {
         let state = self.state();
         let is_current = state.committed.as_ref().is_some_and(|meta| meta.etag == *version);
-        is_current && state.session.is_none() && state.handles > 0
+        is_current && state.session.is_none() && state.passed.is_none() && state.handles > 0
     }
 
     /// What random reads have cost so far.

@@ -14,6 +14,7 @@
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
+//! | `passed.rs` | what of that the kernel reads by itself |
 //! | `fill.rs` | files that are read at random, given to the kernel whole |
 //! | `small.rs` | small files, fetched before they are opened |
 
@@ -24,12 +25,15 @@ mod fill;
 mod handle;
 mod media_type;
 mod moves;
+mod passed;
 mod small;
 mod xattr;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -60,6 +64,8 @@ pub struct Parts {
     pub sessions: Arc<Sessions>,
     /// How files are read ahead.
     pub reading: read::Options,
+    /// What keeps on the disk what was read.
+    pub cache: Option<Arc<read::BlockCache>>,
     /// What is shown where S3 knows nothing.
     pub defaults: Defaults,
     /// Where buffers come from.
@@ -80,6 +86,8 @@ pub struct Filesystem {
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
     on_changed: OnceLock<OnChanged>,
     store_pages: OnceLock<StorePages>,
+    /// The kernel reads no files by itself.
+    passing_refused: AtomicBool,
 }
 
 /// Hears of inodes whose content turned out to be another than the kernel was told.
@@ -100,6 +108,7 @@ impl Filesystem {
             pages: Mutex::default(),
             on_changed: OnceLock::new(),
             store_pages: OnceLock::new(),
+            passing_refused: AtomicBool::new(false),
         })
     }
 
@@ -127,6 +136,10 @@ impl Filesystem {
             if let Some(error) = session.set_aside().await {
                 tracing::error!(%error, "a file was open for writing at unmount");
             }
+        }
+        if let Some(cache) = &self.parts.cache {
+            // The last few blocks; who comes next would have to fetch them again, and no more than that.
+            tokio::time::timeout(CACHE_PATIENCE, cache.settled()).await.unwrap_or_default();
         }
     }
 
@@ -176,3 +189,6 @@ fn removed() -> Error {
 fn target_key(place: &Place) -> Result<crate::name::ObjectKey> {
     place.folder.prefix.file(&place.name)
 }
+
+/// A queue of 16 MiB takes a disk much less.
+const CACHE_PATIENCE: Duration = Duration::from_secs(1);

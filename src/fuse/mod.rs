@@ -7,6 +7,7 @@ mod convert;
 mod dispatch;
 mod errno;
 mod mount;
+mod passthrough;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -24,6 +25,7 @@ use fuser::{
 pub use self::mount::{Mount, Options, Unmounted};
 
 use self::dispatch::{Operation, data, finish, run, run_at_once};
+use self::passthrough::Passed;
 use crate::error::Result;
 use crate::fs::{
     AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Replace, Setting,
@@ -35,6 +37,7 @@ use crate::name::FileName;
 #[derive(Debug)]
 struct Bridge {
     fs: Arc<Filesystem>,
+    passed: Arc<Passed>,
 }
 
 impl Bridge {
@@ -86,6 +89,9 @@ macro_rules! name_or_refuse {
 impl fuser::Filesystem for Bridge {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
         mount::negotiate(config);
+        if self.fs.may_pass_through() && !mount::negotiate_passthrough(config) {
+            self.fs.refuse_to_pass();
+        }
         Ok(())
     }
 
@@ -256,8 +262,10 @@ impl fuser::Filesystem for Bridge {
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let operation = Self::operation("open", ino);
         let (ino, options) = (convert::ino(ino), convert::open_options(flags));
-        let answer = |reply: ReplyOpen, opened: Opened| {
-            reply.opened(FileHandle(opened.handle.0), open_flags(opened));
+        let (passed, filesystem, number) =
+            (Arc::clone(&self.passed), Arc::clone(&self.fs), convert::number(ino));
+        let answer = move |reply: ReplyOpen, opened: Opened| {
+            passed.answer(&filesystem, number.0, reply, opened);
         };
         self.run_at_once(operation, reply, |fs| async move { fs.open(ino, options).await }, answer);
     }
@@ -283,7 +291,7 @@ impl fuser::Filesystem for Bridge {
                 &convert::attributes(&shown.attributes),
                 GENERATION,
                 FileHandle(opened.handle.0),
-                open_flags(opened),
+                open_flags(&opened),
             );
         });
     }
@@ -355,6 +363,7 @@ impl fuser::Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let handle = HandleId(handle.0);
+        self.passed.released(ino.0, handle);
         let work = |fs: Arc<Filesystem>| async move { fs.release(handle).await };
         self.run_at_once(Self::operation("release", ino), reply, work, done);
     }
@@ -565,7 +574,7 @@ fn done(reply: ReplyEmpty, (): ()) {
     reply.ok();
 }
 
-fn open_flags(opened: Opened) -> FopenFlags {
+fn open_flags(opened: &Opened) -> FopenFlags {
     let mut flags = FopenFlags::empty();
     flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_pages);
     // Closing it makes nothing visible, and so need not be told; what the kernel has no such flag for, it

@@ -59,7 +59,7 @@ impl Mount {
     /// # Errors
     /// Those of mount(2) and of fusermount3.
     pub fn new(filesystem: &Arc<Filesystem>, options: &Options) -> io::Result<Self> {
-        let bridge = Bridge { fs: Arc::clone(filesystem) };
+        let bridge = Bridge { fs: Arc::clone(filesystem), passed: Arc::default() };
         let mut session = Session::new(bridge, &options.mount_point, &config(options))?;
         let notifier = session.notifier();
         filesystem.notify(Box::new(move |ino| {
@@ -152,6 +152,12 @@ pub(super) fn negotiate(config: &mut KernelConfig) {
     {
         tracing::debug!("the kernel set its own limits");
     }
+}
+
+/// Asks the kernel to read whole cached files by itself; `false` when it will not.
+pub(super) fn negotiate_passthrough(config: &mut KernelConfig) -> bool {
+    // One level: what lies below must not be stacked itself, and this mount may lie below one overlay.
+    config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok()
 }
 
 /// Tells the mount's backing device to read further ahead than a FUSE connection may ask for.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::blocks::ObjectBlocks;
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::{ByteRange, ETag, Gateway, ObjectBody, S3Error, S3ErrorKind};
@@ -32,6 +33,11 @@ pub(super) trait Source: Send + Sync + 'static {
 
     /// Whether `body` has the bytes of the version that this is about.
     fn is_same_version(&self, body: &Self::Body) -> bool;
+
+    /// What is kept of it on the disk.
+    fn blocks(&self) -> Option<&ObjectBlocks> {
+        None
+    }
 }
 
 /// Bytes as they arrive. Dropping it ends the transfer.
@@ -46,6 +52,7 @@ pub(super) struct Object {
     pub(super) gateway: Arc<Gateway>,
     pub(super) key: ObjectKey,
     pub(super) version: ETag,
+    pub(super) blocks: Option<ObjectBlocks>,
 }
 
 impl Source for Object {
@@ -61,6 +68,10 @@ impl Source for Object {
 
     fn is_same_version(&self, body: &ObjectBody) -> bool {
         body.meta().etag == self.version
+    }
+
+    fn blocks(&self) -> Option<&ObjectBlocks> {
+        self.blocks.as_ref()
     }
 }
 

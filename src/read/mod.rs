@@ -23,6 +23,7 @@
 //! - dropping a reader ends its requests and gives its memory back;
 //! - a read makes progress however little of the budget is free.
 
+mod blocks;
 mod bytes;
 mod fetch;
 mod part;
@@ -39,6 +40,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::blocks::{Backing, BlockCache, CacheOptions, CacheReport};
 pub use self::bytes::ReadBytes;
 pub use self::walk::{Met, Walk};
 pub use self::whole::{Fetched, Whole};
@@ -101,7 +103,7 @@ pub struct Reader {
 
 impl Reader {
     /// Returns the reader of the version that `meta` describes. Nothing is fetched before the
-    /// first read.
+    /// first read, and nothing that `cache` has.
     pub fn new(
         gateway: Arc<Gateway>,
         key: ObjectKey,
@@ -109,9 +111,14 @@ impl Reader {
         options: Options,
         budget: Budget,
         tasks: Tasks,
+        cache: Option<&Arc<BlockCache>>,
     ) -> Self {
         let ObjectMeta { etag: version, size, .. } = meta;
-        let object = Object { gateway, key, version: version.clone() };
+        let blocks = cache.map(|cache| {
+            let names = [gateway.bucket().as_str(), key.as_str(), version.as_str()];
+            cache.object(names, size, &budget, &tasks)
+        });
+        let object = Object { gateway, key, version: version.clone(), blocks };
         Self { stream: Stream::new(object, size, options, budget, tasks), fetched: None, size, version }
     }
 
@@ -159,7 +166,7 @@ impl Reader {
         }
     }
 
-    /// Reads at once what has arrived already; `None` when that is not all of it, and the
+    /// Reads at once what has arrived already, or lies in memory as part of the block cache; `None` when that is not all of it, and the
     /// question is to be put to [`read`](Self::read).
     ///
     /// # Errors
@@ -168,7 +175,10 @@ impl Reader {
         match self.range(offset, size) {
             Some(wanted) => match &self.fetched {
                 Some(fetched) => Some(Ok(fetched.slice(wanted).into())),
-                None => self.stream.try_read(wanted),
+                None => self.stream.try_read(wanted).or_else(|| {
+                    let bytes = self.stream.source().blocks.as_ref()?.try_read(wanted)?;
+                    Some(Ok(bytes.into()))
+                }),
             },
             None => Some(Ok(ReadBytes::default())),
         }

@@ -26,8 +26,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::blocks;
 use super::bytes::ReadBytes;
-use super::fetch::{self, Source};
+use super::fetch::Source;
 use super::pulse::{Pulse, Transfer};
 use crate::budget::{Budget, Reservation};
 use crate::error::{Error, Kind, Result};
@@ -79,7 +80,7 @@ impl Part {
         let filler = Filler { buffer: Arc::clone(&buffer), pulse: Arc::clone(pulse) };
         let (source, budget) = (Arc::clone(source), budget.clone());
         let task = tasks.spawn_until_stopped("fetch", async move {
-            fill(range, payment, &*source, &budget, filler).await;
+            fill(range, payment, &source, &budget, filler).await;
         });
         Arc::new(Self { buffer, _task: AbortOnDrop(task.abort_handle()) })
     }
@@ -115,7 +116,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn fill<S: Source>(range: ByteRange, payment: Payment, source: &S, budget: &Budget, filler: Filler) {
+async fn fill<S: Source>(
+    range: ByteRange,
+    payment: Payment,
+    source: &Arc<S>,
+    budget: &Budget,
+    filler: Filler,
+) {
     match payment {
         Payment::Ahead(mut reservation) => {
             let _for_transfer = reservation.split(TRANSFER_BYTES);
@@ -142,10 +149,10 @@ struct Filler {
 }
 
 impl Filler {
-    async fn fetch<S: Source>(&self, source: &S, range: ByteRange) -> Result<()> {
+    async fn fetch<S: Source>(&self, source: &Arc<S>, range: ByteRange) -> Result<()> {
         let asked = Instant::now();
         let mut first_byte_after = None;
-        fetch::fetch(source, range, |chunk| {
+        blocks::fetch(source, range, |chunk| {
             first_byte_after.get_or_insert_with(|| asked.elapsed());
             self.buffer.push(&chunk);
         })

@@ -63,6 +63,11 @@ impl<S: Source> Stream<S> {
         Self { shared: Arc::new(shared) }
     }
 
+    /// What is read.
+    pub(super) fn source(&self) -> &S {
+        &self.shared.source
+    }
+
     /// Reads `wanted`, which is not empty and lies within the file, if all of it has arrived.
     pub(super) fn try_read(&self, wanted: ByteRange) -> Option<Result<ReadBytes>> {
         let mut state = self.shared.state.lock();

@@ -66,6 +66,8 @@ pub(crate) struct Options {
     pub(crate) directories: &'static [&'static str],
     /// What written objects carry, made from what they carry by default.
     pub(crate) rules: fn(WriteRules) -> WriteRules,
+    /// What keeps on the disk what was read.
+    pub(crate) cache: Option<Arc<read::BlockCache>>,
 }
 
 impl Default for Options {
@@ -81,6 +83,7 @@ impl Default for Options {
             server: Server::Aws,
             directories: &[],
             rules: |rules| rules,
+            cache: None,
         }
     }
 }
@@ -295,6 +298,7 @@ impl Mount {
             namespace: Arc::clone(&namespace),
             sessions: Arc::clone(&sessions),
             reading: read::Options::default(),
+            cache: options.cache.clone(),
             defaults: Defaults { uid, gid, file_mode: 0o644, dir_mode: 0o755, mounted },
             budget,
             tasks,
