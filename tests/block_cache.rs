@@ -98,7 +98,8 @@ async fn random_reads_are_kept_block_by_block() {
     let bytes = pattern(1, 64 * MIB);
     world.put("a/big", bytes.clone());
     let mut random = fastrand::Rng::with_seed(7);
-    let places: Vec<usize> = (0..40).map(|_| random.usize(..64 * MIB - 5000)).collect();
+    // Few enough that the rest is not fetched too.
+    let places: Vec<usize> = (0..12).map(|_| random.usize(..64 * MIB - 5000)).collect();
     // Each read is answered as soon as its bytes are there, before those of its block; so the first
     // passes may be over before all blocks are kept.
     let (mut is_first, mut fetched_bytes) = (true, 0);
@@ -117,7 +118,7 @@ async fn random_reads_are_kept_block_by_block() {
         cache.settled().await;
         fetched_bytes += cache.report().fetched_bytes;
     }
-    assert!((40 * 4096..=40 * (256 << 10)).contains(&fetched_bytes), "{fetched_bytes}");
+    assert!((12 * 4096..=12 * (256 << 10)).contains(&fetched_bytes), "{fetched_bytes}");
 }
 
 /// A real mount with a cache beside it.

@@ -190,5 +190,5 @@ fn target_key(place: &Place) -> Result<crate::name::ObjectKey> {
     place.folder.prefix.file(&place.name)
 }
 
-/// A queue of 16 MiB takes a disk much less.
+/// A queue of 32 MiB takes a disk much less.
 const CACHE_PATIENCE: Duration = Duration::from_secs(1);

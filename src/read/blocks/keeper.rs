@@ -134,8 +134,8 @@ fn log(outcome: io::Result<()>) {
     }
 }
 
-/// 16 MiB: what comes from the network in the few milliseconds for which a disk that keeps up may be busy.
-const QUEUE_BLOCKS: usize = 256;
+/// 32 MiB: what comes from the network in the few milliseconds for which a disk that keeps up may be busy.
+const QUEUE_BLOCKS: usize = 512;
 
 /// An index and two entries in a directory.
 const OVERHEAD_BYTES: u64 = 8 << 10;

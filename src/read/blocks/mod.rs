@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `layout.rs` | where a block lies, and what says that it is whole (pure) |
 //! | `plan.rs` | which blocks to read, which to ask S3 for (pure) |
+//! | `fill.rs` | when to fetch the rest of what is read here and there (pure) |
 //! | `evict.rs` | how much may be kept, and what has to go (pure) |
 //! | `gather.rs` | bytes as they arrive, made into blocks (pure) |
 //! | `entry.rs` | the files of one segment of one object |
@@ -33,6 +34,7 @@
 mod backing;
 mod entry;
 mod evict;
+mod fill;
 mod folder;
 mod gather;
 mod keeper;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::BlockCache;
 use super::entry::{Entry, Opening, Patience};
+use super::fill::Filling;
 use super::gather::Gather;
 use super::layout::{Layout, Version};
 use super::plan::{self, Step};
@@ -30,6 +31,7 @@ pub(in crate::read) struct ObjectBlocks {
     budget: Budget,
     tasks: Tasks,
     gather: Mutex<Gather>,
+    filling: Mutex<Filling>,
     /// By their first byte.
     layouts: Mutex<BTreeMap<u64, Arc<Layout>>>,
 }
@@ -59,9 +61,13 @@ pub(in crate::read) async fn fetch<S: Source>(
         match blocks.next(rest).await {
             Next::Here(bytes) => {
                 rest.start += bytes.len() as u64;
+                blocks.count_served(&bytes);
                 arrived(bytes);
             }
             Next::Missing(missing) if missing.len() <= FINISHED_BYTES_MAX => {
+                if blocks.filling.lock().missed() {
+                    drop(blocks.tasks.spawn_until_stopped("fill", fill(Arc::downgrade(source))));
+                }
                 fetch_to_the_end(source, &blocks.tasks, missing, &mut arrived).await?;
                 rest.start = missing.end;
             }
@@ -70,6 +76,33 @@ pub(in crate::read) async fn fetch<S: Source>(
                 rest.start = missing.end;
             }
         }
+    }
+    Ok(())
+}
+
+/// Fetches what is missing of an object, as much as is permitted, or until nobody has it open any more.
+async fn fill<S: Source>(source: Weak<S>) {
+    while let Some(source) = source.upgrade() {
+        let Some(blocks) = source.blocks() else { return };
+        let Some(range) = blocks.filling.lock().next() else { return };
+        if let Err(error) = fill_range(&*source, blocks, range).await {
+            tracing::debug!(%range, %error, "the rest of an object could not be fetched ahead");
+        }
+        // Nobody waits for these bytes, so they can wait for the disk.
+        blocks.cache.settled().await;
+    }
+}
+
+async fn fill_range<S: Source>(source: &S, blocks: &ObjectBlocks, range: ByteRange) -> Result<()> {
+    let mut rest = range;
+    while !rest.is_empty() {
+        rest.start = match blocks.next(rest).await {
+            Next::Here(bytes) => rest.start + bytes.len() as u64,
+            Next::Missing(missing) => {
+                fetch_and_keep(source, blocks, missing, drop).await?;
+                missing.end
+            }
+        };
     }
     Ok(())
 }
@@ -119,7 +152,8 @@ async fn fetch_to_the_end<S: Source>(
 impl ObjectBlocks {
     pub(super) fn new(cache: Arc<BlockCache>, version: Version, budget: Budget, tasks: Tasks) -> Self {
         let gather = Mutex::new(Gather::new(version.size));
-        Self { cache, version, budget, tasks, gather, layouts: Mutex::default() }
+        let filling = Mutex::new(Filling::new(version.size, cache.bytes_max));
+        Self { cache, version, budget, tasks, gather, filling, layouts: Mutex::default() }
     }
 
     /// Reads `wanted` if that takes no waiting: if all of it is in blocks that lie in the kernel's page cache.
@@ -136,7 +170,12 @@ impl ObjectBlocks {
             return None;
         }
         let bytes = entry.read(&blocks, &seals, Patience::Memory).ok()??;
-        self.cut(bytes, &layout, &blocks, wanted).filter(|bytes| bytes.len() as u64 == wanted.len())
+        let bytes = cut(bytes, &layout, &blocks, wanted).filter(|bytes| bytes.len() as u64 == wanted.len());
+        bytes.inspect(|bytes| self.count_served(bytes))
+    }
+
+    fn count_served(&self, bytes: &Bytes) {
+        self.cache.counters.served_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 
     /// Hands on what came from S3 to be kept.
@@ -163,7 +202,7 @@ impl ObjectBlocks {
         let found =
             tokio::task::spawn_blocking(look).await.unwrap_or_else(|gone| Err(io::Error::other(gone)));
         match found {
-            Ok(Found::Here(blocks, bytes)) => match self.cut(bytes, &layout, &blocks, rest) {
+            Ok(Found::Here(blocks, bytes)) => match cut(bytes, &layout, &blocks, rest) {
                 Some(bytes) => Next::Here(bytes),
                 None => Next::Missing(rest),
             },
@@ -182,18 +221,6 @@ impl ObjectBlocks {
         }
     }
 
-    /// The part of `wanted` that `bytes`, the first of `blocks`, begin with; `None` if they do not.
-    fn cut(&self, bytes: Vec<u8>, layout: &Layout, blocks: &Range<u64>, wanted: ByteRange) -> Option<Bytes> {
-        let start = layout.bytes_of(blocks.clone()).start;
-        let from = usize::try_from(wanted.start - start).ok()?;
-        let until = usize::try_from(wanted.end - start).unwrap_or(usize::MAX).min(bytes.len());
-        if from >= until {
-            return None;
-        }
-        self.cache.counters.served_bytes.fetch_add((until - from) as u64, Ordering::Relaxed);
-        Some(Bytes::from(bytes).slice(from..until))
-    }
-
     /// The segment that has the byte `offset`.
     fn layout(&self, offset: u64) -> Arc<Layout> {
         let mut layouts = self.layouts.lock();
@@ -206,6 +233,17 @@ impl ObjectBlocks {
         layouts.insert(layout.range.start, Arc::clone(&layout));
         layout
     }
+}
+
+/// The part of `wanted` that `bytes`, the first of `blocks`, begin with; `None` if they do not.
+fn cut(bytes: Vec<u8>, layout: &Layout, blocks: &Range<u64>, wanted: ByteRange) -> Option<Bytes> {
+    let start = layout.bytes_of(blocks.clone()).start;
+    let from = usize::try_from(wanted.start - start).ok()?;
+    let until = usize::try_from(wanted.end - start).unwrap_or(usize::MAX).min(bytes.len());
+    if from >= until {
+        return None;
+    }
+    Some(Bytes::from(bytes).slice(from..until))
 }
 
 /// What an entry has of some blocks.
@@ -227,11 +265,26 @@ fn look(entry: &Entry, blocks: Range<u64>) -> io::Result<Found> {
     };
     let bytes = entry.read(&up_to(count), &seals[..count], Patience::Disk)?.unwrap_or_default();
     if bytes.is_empty() {
-        tracing::warn!(range = %entry.layout().bytes_of(up_to(1)), "a block in the cache is damaged; asking S3");
-        entry.unseal(blocks.start)?;
-        return Ok(Found::Missing(up_to(1)));
+        let damaged = unseal_damaged(entry, &up_to(count), &seals)?;
+        tracing::warn!(range = %entry.layout().bytes_of(up_to(damaged)), "blocks in the cache are damaged; asking S3");
+        return Ok(Found::Missing(up_to(damaged)));
     }
     Ok(Found::Here(up_to(count), bytes))
+}
+
+/// Takes the seals off the blocks that do not fit theirs, up to the first that does. Returns how many.
+fn unseal_damaged(entry: &Entry, blocks: &Range<u64>, seals: &[u64]) -> io::Result<usize> {
+    let mut damaged = 0;
+    for (block, seal) in blocks.clone().zip(seals) {
+        let bytes = entry.read(&(block..block + 1), std::slice::from_ref(seal), Patience::Disk)?;
+        if bytes.is_some_and(|bytes| !bytes.is_empty()) {
+            break;
+        }
+        entry.unseal(block)?;
+        damaged += 1;
+    }
+    // What was damaged a moment ago and is not any more has been written anew by another process.
+    Ok(damaged.max(1))
 }
 
 /// Of 90 MB/s these are 11 ms, less than it takes to ask again.

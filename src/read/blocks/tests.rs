@@ -187,6 +187,31 @@ async fn a_block_is_kept_though_its_reader_left_with_a_few_bytes() {
 }
 
 #[tokio::test]
+async fn the_rest_of_what_is_read_here_and_there_is_fetched_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache_of(&folder, 400 * MIB);
+    for (key, size, is_filled) in [("fits", 40 * MIB, true), ("too large", 101 * MIB, false)] {
+        let object = Object::new(&cache, key, size);
+        for block in 0..32 {
+            object.read(block * 17 * BLOCK_BYTES + 5, 100).await;
+        }
+        // Ten parts are permitted by the misses beyond the first sixteen.
+        let all_is_there = async {
+            while bytes_on_disk(&folder) < size {
+                cache.settled().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        if is_filled {
+            tokio::time::timeout(Duration::from_secs(60), all_is_there).await.unwrap();
+        }
+        cache.settled().await;
+        object.asked.lock().clear();
+        assert_eq!(object.read(20 * MIB, MIB).await == 0, is_filled, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_block_is_fetched_again_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let cache = cache_of(&folder, 100 * MIB);
