@@ -35,7 +35,7 @@ pub(super) trait Source: Send + Sync + 'static {
     fn is_same_version(&self, body: &Self::Body) -> bool;
 
     /// What is kept of it on the disk.
-    fn blocks(&self) -> Option<&ObjectBlocks> {
+    fn blocks(&self) -> Option<&Arc<ObjectBlocks>> {
         None
     }
 }
@@ -52,7 +52,7 @@ pub(super) struct Object {
     pub(super) gateway: Arc<Gateway>,
     pub(super) key: ObjectKey,
     pub(super) version: ETag,
-    pub(super) blocks: Option<ObjectBlocks>,
+    pub(super) blocks: Option<Arc<ObjectBlocks>>,
 }
 
 impl Source for Object {
@@ -70,7 +70,7 @@ impl Source for Object {
         body.meta().etag == self.version
     }
 
-    fn blocks(&self) -> Option<&ObjectBlocks> {
+    fn blocks(&self) -> Option<&Arc<ObjectBlocks>> {
         self.blocks.as_ref()
     }
 }

@@ -42,13 +42,18 @@ impl Filling {
     /// What to fetch now; `None` ends whoever asks.
     pub(super) fn next(&mut self) -> Option<ByteRange> {
         if self.permitted == 0 || self.from >= self.size {
-            self.running -= 1;
+            self.ended();
             return None;
         }
         self.permitted -= 1;
         let range = ByteRange { start: self.from, end: (self.from + PART_BYTES).min(self.size) };
         self.from = range.end;
         Some(range)
+    }
+
+    /// One of those who ask has given up.
+    pub(super) fn ended(&mut self) {
+        self.running -= 1;
     }
 }
 

@@ -24,7 +24,7 @@ use crc_fast::CrcAlgorithm;
 use crate::s3::ByteRange;
 
 /// One version of one object, wherever it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::read) struct Version {
     /// Which S3 it is in: bucket names are unique within one only.
     pub(in crate::read) origin: String,

@@ -46,10 +46,12 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 pub use self::backing::Backing;
@@ -83,6 +85,8 @@ pub struct BlockCache {
     segment_bytes: u64,
     open: Arc<OpenEntries>,
     keeping: Keeping,
+    /// The versions that somebody has open. All who have one share what is known of it.
+    objects: Mutex<HashMap<Version, Weak<ObjectBlocks>>>,
     /// Bounds how many files the kernel reads by itself.
     backings: Arc<Semaphore>,
     /// The disk could not be read, and that was said.
@@ -139,6 +143,7 @@ impl BlockCache {
             segment_bytes,
             open,
             keeping,
+            objects: Mutex::default(),
             backings,
             is_trouble_said,
             meter,
@@ -171,9 +176,22 @@ impl BlockCache {
         size: u64,
         budget: &Budget,
         tasks: &Tasks,
-    ) -> ObjectBlocks {
+    ) -> Arc<ObjectBlocks> {
         let [bucket, key, etag] = [bucket, key, etag].map(str::to_owned);
         let version = Version { origin: self.origin.clone(), bucket, key, etag, size };
-        ObjectBlocks::new(Arc::clone(self), version, budget.clone(), tasks.clone())
+        let mut objects = self.objects.lock();
+        if let Some(blocks) = objects.get(&version).and_then(Weak::upgrade) {
+            return blocks;
+        }
+        if objects.len() >= OBJECTS_SWEPT {
+            objects.retain(|_, blocks| blocks.strong_count() > 0);
+        }
+        let blocks = ObjectBlocks::new(Arc::clone(self), version.clone(), budget.clone(), tasks.clone());
+        let blocks = Arc::new(blocks);
+        objects.insert(version, Arc::downgrade(&blocks));
+        blocks
     }
 }
+
+/// With more than these, those that nobody has open any more are looked for.
+const OBJECTS_SWEPT: usize = 1024;

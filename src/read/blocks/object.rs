@@ -66,7 +66,11 @@ pub(in crate::read) async fn fetch<S: Source>(
             }
             Next::Missing(missing) if missing.len() <= FINISHED_BYTES_MAX => {
                 if blocks.filling.lock().missed() {
-                    drop(blocks.tasks.spawn_until_stopped("fill", fill(Arc::downgrade(source))));
+                    drop(
+                        blocks
+                            .tasks
+                            .spawn_until_stopped("fill", fill(Arc::downgrade(source), Arc::clone(blocks))),
+                    );
                 }
                 fetch_to_the_end(source, &blocks.tasks, missing, &mut arrived).await?;
                 rest.start = missing.end;
@@ -80,12 +84,12 @@ pub(in crate::read) async fn fetch<S: Source>(
     Ok(())
 }
 
-/// Fetches what is missing of an object, as much as is permitted, or until nobody has it open any more.
-async fn fill<S: Source>(source: Weak<S>) {
-    while let Some(source) = source.upgrade() {
-        let Some(blocks) = source.blocks() else { return };
+/// Fetches what is missing of an object, as much as is permitted, or until whoever waited has closed it.
+async fn fill<S: Source>(source: Weak<S>, blocks: Arc<ObjectBlocks>) {
+    loop {
+        let Some(source) = source.upgrade() else { return blocks.filling.lock().ended() };
         let Some(range) = blocks.filling.lock().next() else { return };
-        if let Err(error) = fill_range(&*source, blocks, range).await {
+        if let Err(error) = fill_range(&*source, &blocks, range).await {
             tracing::debug!(%range, %error, "the rest of an object could not be fetched ahead");
         }
         // Nobody waits for these bytes, so they can wait for the disk.

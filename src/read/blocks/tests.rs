@@ -27,7 +27,7 @@ const MIB: u64 = 1 << 20;
 struct Object {
     content: Bytes,
     asked: Mutex<Vec<ByteRange>>,
-    blocks: ObjectBlocks,
+    blocks: Arc<ObjectBlocks>,
 }
 
 struct Chunks(Bytes);
@@ -57,7 +57,7 @@ impl Source for Object {
         true
     }
 
-    fn blocks(&self) -> Option<&ObjectBlocks> {
+    fn blocks(&self) -> Option<&Arc<ObjectBlocks>> {
         Some(&self.blocks)
     }
 }
@@ -67,7 +67,7 @@ impl Object {
         Self::of(key, size, object(cache, ["bucket", key, "\"etag\""], size))
     }
 
-    fn of(key: &str, size: u64, blocks: ObjectBlocks) -> Arc<Self> {
+    fn of(key: &str, size: u64, blocks: Arc<ObjectBlocks>) -> Arc<Self> {
         let mut content = vec![0; size as usize];
         fastrand::Rng::with_seed(layout::checksum(key.as_bytes())).fill(&mut content);
         Arc::new(Self { content: content.into(), asked: Mutex::default(), blocks })
@@ -99,7 +99,7 @@ impl Object {
     }
 }
 
-fn object(cache: &Arc<BlockCache>, names: [&str; 3], size: u64) -> ObjectBlocks {
+fn object(cache: &Arc<BlockCache>, names: [&str; 3], size: u64) -> Arc<ObjectBlocks> {
     cache.object(names, size, &Budget::new(256 * MIB), &Tasks::new(Handle::current()))
 }
 
@@ -192,8 +192,10 @@ async fn the_rest_of_what_is_read_here_and_there_is_fetched_in_the_background() 
     let cache = cache_of(&folder, 400 * MIB);
     for (key, size, is_filled) in [("fits", 40 * MIB, true), ("too large", 101 * MIB, false)] {
         let object = Object::new(&cache, key, size);
-        for block in 0..32 {
-            object.read(block * 17 * BLOCK_BYTES + 5, 100).await;
+        let other_handle = Object::new(&cache, key, size);
+        for block in 0..16 {
+            object.read(block * 34 * BLOCK_BYTES + 5, 100).await;
+            other_handle.read((block * 34 + 17) * BLOCK_BYTES + 5, 100).await;
         }
         // Ten parts are permitted by the misses beyond the first sixteen.
         let all_is_there = async {
