@@ -60,6 +60,27 @@ async fn what_one_mount_has_read_the_next_one_reads_without_a_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_before_it_was_opened_is_kept_once_it_is() {
+    let (world, disk) = (World::new(), Disk::new());
+    let (path, content) = (|at: usize| format!("a/small/f{at:02}"), |at: usize| pattern(at as u8, 1000 + at));
+    (0..20).for_each(|at| world.put(&path(at), content(at)));
+    let (options, cache) = disk.mount();
+    let mount = world.mount_with(options).await;
+    world.forget_requests();
+    for at in 0..3 {
+        assert!(mount.read_file(&path(at)).await.unwrap() == content(at));
+        // The second one shows where this goes.
+        eventually("more is fetched", || async { at == 0 || world.count("GetObject") >= 5 }).await;
+    }
+    cache.settled().await;
+    let (options, cache) = disk.mount();
+    let mount = world.mount_with(options).await;
+    assert!(mount.read_file(&path(2)).await.unwrap() == content(2));
+    let report = cache.report();
+    assert_eq!((report.served_bytes, report.fetched_bytes), (1002, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_object_is_never_read_from_the_cache() {
     let (world, disk) = (World::new(), Disk::new());
     let [old, new] = [1, 2].map(|fill| pattern(fill, 3 * MIB));

@@ -8,7 +8,8 @@
 //!  read ──► stream ──► window        what do these reads look like, what comes next? (pure)
 //!             │
 //!             ├──► part, part, ..    ranges in memory or on their way, each filled by its task
-//!             │      └──► fetch      one range, through broken connections
+//!             │      └──► blocks     what is on the disk, if that is wished for
+//!             │             └──► fetch   one range, through broken connections
 //!             └──► budget            may we?
 //! ```
 //!
@@ -20,7 +21,8 @@
 //! Invariants:
 //! - all bytes that a reader returns are of one version;
 //! - a read is short only at the end of the file;
-//! - dropping a reader ends its requests and gives its memory back;
+//! - dropping a reader gives its memory back and ends its requests, but for those that are brought to their end so
+//!   that [`blocks`] can keep what they bring: of up to 1 MiB each, and one of 4 MiB if it fetches in the background;
 //! - a read makes progress however little of the budget is free.
 
 mod blocks;
@@ -122,9 +124,15 @@ impl Reader {
         Self { stream: Stream::new(object, size, options, budget, tasks), fetched: None, size, version }
     }
 
-    /// The same reader with all bytes in memory, if `fetched` is the version it reads.
+    /// The same reader with all bytes in memory, if `fetched` is the version it reads. The block cache keeps them,
+    /// too.
     pub fn with(self, fetched: Option<Arc<Fetched>>) -> Self {
-        Self { fetched: fetched.filter(|fetched| fetched.meta.etag == self.version), ..self }
+        let is_same = |meta: &ObjectMeta| meta.etag == self.version && meta.size == self.size;
+        let fetched = fetched.filter(|fetched| is_same(&fetched.meta));
+        if let (Some(fetched), Some(blocks)) = (&fetched, &self.stream.source().blocks) {
+            blocks.keep(0, fetched.slice(ByteRange { start: 0, end: self.size }));
+        }
+        Self { fetched, ..self }
     }
 
     /// The length of the file, which is known from the beginning and never changes.
@@ -166,8 +174,8 @@ impl Reader {
         }
     }
 
-    /// Reads at once what has arrived already, or lies in memory as part of the block cache; `None` when that is not all of it, and the
-    /// question is to be put to [`read`](Self::read).
+    /// Reads at once what has arrived already, or lies in memory as part of the block cache; `None` when that
+    /// is not all of it, and the question is to be put to [`read`](Self::read).
     ///
     /// # Errors
     /// As [`read`](Self::read).

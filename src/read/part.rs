@@ -11,7 +11,8 @@
 //! was paid for it. Of a grain that is still incomplete the bytes that are needed at once are copied out.
 //!
 //! Invariants:
-//! - dropping the last handle on a part ends its request;
+//! - dropping the last handle on a part ends its request, but for one of up to 1 MiB that is to be kept by
+//!   [`blocks`], and whose bytes go there alone then;
 //! - bytes that somebody waits for are not released;
 //! - however a task ends, finished, failed, stopped or panicking, nobody is left waiting for it.
 
@@ -152,13 +153,17 @@ impl Filler {
     async fn fetch<S: Source>(&self, source: &Arc<S>, range: ByteRange) -> Result<()> {
         let asked = Instant::now();
         let mut first_byte_after = None;
-        blocks::fetch(source, range, |chunk| {
+        let from_s3 = blocks::fetch(source, range, |chunk| {
             first_byte_after.get_or_insert_with(|| asked.elapsed());
             self.buffer.push(&chunk);
         })
         .await?;
-        let first_byte_after = first_byte_after.expect("no range is empty");
-        self.pulse.lock().observe(Transfer { bytes: range.len(), first_byte_after, took: asked.elapsed() });
+        // What lay on the disk, even if only some of it, says nothing of the network.
+        if from_s3 == range.len() {
+            let first_byte_after = first_byte_after.expect("no range is empty");
+            let (bytes, took) = (range.len(), asked.elapsed());
+            self.pulse.lock().observe(Transfer { bytes, first_byte_after, took });
+        }
         Ok(())
     }
 

@@ -29,7 +29,10 @@
 //! - All processes together keep to the bound, and leave the disk a reserve (see [`evict`]).
 //! - Files are readable by their owner alone. They hold what the bucket holds, not encrypted.
 //!
-//! What is *not* here is the right to read: `open` has asked S3 whether this role may, each time.
+//! What is *not* here is the right to read: each `open` goes by an answer of S3 that this role may, which is no older
+//! than [`OPEN_MEMORY`](crate::namespace::OPEN_MEMORY). Nor are the requests that bring small files before they are
+//! opened ([`Whole`](super::Whole)): they ask for description and bytes at once, and so what they bring is kept
+//! here, but not looked for.
 
 mod backing;
 mod entry;

@@ -46,7 +46,7 @@ enum Next {
 }
 
 /// Fetches all of `range`, from the disk where it is there, and hands its bytes to `arrived`, in order and
-/// without a gap. What comes from S3 is kept.
+/// without a gap. What comes from S3 is kept. Returns how many bytes that were.
 ///
 /// # Errors
 /// As [`fetch::fetch`]. What is wrong with the disk is no error: S3 is asked then.
@@ -54,9 +54,12 @@ pub(in crate::read) async fn fetch<S: Source>(
     source: &Arc<S>,
     range: ByteRange,
     mut arrived: impl FnMut(Bytes) + Send,
-) -> Result<()> {
-    let Some(blocks) = source.blocks() else { return fetch::fetch(&**source, range, arrived).await };
-    let mut rest = range;
+) -> Result<u64> {
+    let Some(blocks) = source.blocks() else {
+        fetch::fetch(&**source, range, arrived).await?;
+        return Ok(range.len());
+    };
+    let (mut rest, mut from_s3) = (range, 0);
     while !rest.is_empty() {
         match blocks.next(rest).await {
             Next::Here(bytes) => {
@@ -73,15 +76,17 @@ pub(in crate::read) async fn fetch<S: Source>(
                     );
                 }
                 fetch_to_the_end(source, &blocks.tasks, missing, &mut arrived).await?;
+                from_s3 += missing.len();
                 rest.start = missing.end;
             }
             Next::Missing(missing) => {
                 fetch_and_keep(&**source, blocks, missing, &mut arrived).await?;
+                from_s3 += missing.len();
                 rest.start = missing.end;
             }
         }
     }
-    Ok(())
+    Ok(from_s3)
 }
 
 /// Fetches what is missing of an object, as much as is permitted, or until whoever waited has closed it.
@@ -182,8 +187,8 @@ impl ObjectBlocks {
         self.cache.counters.served_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
 
-    /// Hands on what came from S3 to be kept.
-    fn keep(&self, offset: u64, bytes: Bytes) {
+    /// Hands on what came from S3 to be kept. Waits for nothing.
+    pub(in crate::read) fn keep(&self, offset: u64, bytes: Bytes) {
         self.cache.counters.fetched_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let complete = |block: super::gather::Block| {
             let layout = self.layout(block.start);

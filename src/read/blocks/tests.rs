@@ -76,7 +76,7 @@ impl Object {
     /// Reads a range, checks its bytes, and tells for how many of them S3 was asked.
     async fn read(self: &Arc<Self>, start: u64, length: u64) -> u64 {
         let (range, mut bytes) = (ByteRange { start, end: start + length }, Vec::new());
-        fetch(self, range, |chunk| bytes.extend_from_slice(&chunk)).await.unwrap();
+        let _from_s3 = fetch(self, range, |chunk| bytes.extend_from_slice(&chunk)).await.unwrap();
         assert!(bytes == self.content[range.start as usize..range.end as usize], "wrong bytes for {range}");
         self.asked.lock().drain(..).map(|range| range.len()).sum()
     }
@@ -162,6 +162,18 @@ async fn only_what_is_missing_is_fetched() {
     assert_eq!(missing, 8 * MIB - blocks * BLOCK_BYTES);
     cache.settled().await;
     assert_eq!(object.read_all().await, 0);
+}
+
+#[tokio::test]
+async fn what_came_from_s3_is_told_from_what_lay_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache_of(&folder, 100 * MIB);
+    let object = Object::new(&cache, "key", 4 * BLOCK_BYTES);
+    let fetched = |start: u64, end: u64| fetch(&object, ByteRange { start, end }, drop);
+    assert_eq!(fetched(0, BLOCK_BYTES).await.unwrap(), BLOCK_BYTES);
+    cache.settled().await;
+    assert_eq!(fetched(100, BLOCK_BYTES).await.unwrap(), 0);
+    assert_eq!(fetched(100, 2 * BLOCK_BYTES).await.unwrap(), BLOCK_BYTES);
 }
 
 #[tokio::test]
