@@ -256,7 +256,7 @@ pub const OPTIONS: &[Spec] = table! {
     Attributes "attributes" One "SOURCE" Mount Files "auto"
         "Where modes, owners and times come from: `exact` asks S3 for each file's own, `listing` never does and shows what a listing tells, `auto` asks where the first files of a directory have any"
     MetadataTtl "metadata-ttl" One "TIME" Mount Resources "1m"
-        "How long names, sizes and times may be out of date after someone else changed the bucket; opening a file always asks S3"
+        "How long names, sizes and times may be out of date after someone else changed the bucket; what `open` sees is no older than half a second"
     NegativeTtl "negative-ttl" One "TIME" Mount Resources "5s"
         "How long a name that was not there may be taken as still absent"
     Memory "memory" One "BYTES" Mount Resources "512MiB, or a quarter of the cgroup's limit if that is less"

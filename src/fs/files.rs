@@ -80,7 +80,12 @@ impl Filesystem {
         let backing = counted.inspect_err(|_| self.drop_if_unused(&file))?;
         let handle = self.add_handle(&file, options.access);
         if fetched.is_some() && backing.is_none() {
-            self.reader_of(&*self.handles.file(handle)?, fetched)?;
+            let reader =
+                self.handles.file(handle).and_then(|handle| self.reader_of(&handle, fetched).map(drop));
+            if let Err(error) = reader {
+                self.release(handle).await?;
+                return Err(error);
+            }
         }
         Ok(Opened { handle, keep_pages, writes: options.access.write, backing })
     }
