@@ -1,7 +1,7 @@
 //! Files that are read at random, given to the kernel whole.
 //!
 //! What the kernel has in its page cache it does not ask for. When random reads of a file have waited so
-//! long that all of it could have been had ([`Rent`]), it is read once from beginning to end, with the
+//! long that all of it could have been had ([`Rent`](crate::read::Rent)), it is read once from beginning to end, with the
 //! read-ahead that any sequential reader gets, and stored in the page cache, which is the kernel's
 //! memory and not ours: it drops the pages when it needs them for something better.
 //!

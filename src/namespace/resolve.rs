@@ -225,7 +225,7 @@ impl Namespace {
     /// Asks for one object's description, whatever is cached, and learns from the answer.
     ///
     /// # Errors
-    /// [`Kind::NotFound`](crate::error::Kind::NotFound) when it is absent.
+    /// [`Kind::NotFound`] when it is absent.
     pub(super) async fn head(&self, folder: &Folder, name: &FileName) -> Result<ObjectMeta> {
         let asked = Instant::now();
         let error = match self.ask_object(folder, &folder.prefix.file(name)?).await {

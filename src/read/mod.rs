@@ -22,7 +22,7 @@
 //! - all bytes that a reader returns are of one version;
 //! - a read is short only at the end of the file;
 //! - dropping a reader gives its memory back and ends its requests, but for those that are brought to their end so
-//!   that [`blocks`] can keep what they bring: of up to 1 MiB each, and one of 4 MiB if it fetches in the background;
+//!   that `blocks` can keep what they bring: of up to 1 MiB each, and one of 4 MiB if it fetches in the background;
 //! - a read makes progress however little of the budget is free.
 
 mod blocks;

@@ -65,7 +65,7 @@ impl Gateway {
     /// `keys_max` bounds the page; S3 itself stops at 1,000.
     ///
     /// # Errors
-    /// [`S3ErrorKind::Denied`](super::S3ErrorKind::Denied) without the right to list.
+    /// [`S3ErrorKind::Denied`] without the right to list.
     pub async fn list(
         &self,
         prefix: &DirPrefix,
