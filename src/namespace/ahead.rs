@@ -9,16 +9,19 @@ use super::cache::{Answer, Presence};
 use super::{Directory, Folder, Namespace, Place};
 use crate::error::Result;
 use crate::name::FileName;
-use crate::s3::ObjectMeta;
+use crate::s3::{ObjectMeta, is_archive};
 
 impl Namespace {
-    /// The files of a directory and their sizes, by name; `None` unless it is known whole.
+    /// The files of a directory that can be read, and their sizes, by name; `None` unless it is known whole. What
+    /// lies in an archive is not among them.
     pub fn files(&self, folder: &Folder) -> Option<Vec<(FileName, u64)>> {
         let entries = self.cache.listing(folder)?.into_iter();
         let files = entries
             .filter_map(|(name, answer)| match answer.presence {
-                Presence::File(meta) => Some((name, meta.size)),
-                Presence::Directory(_) | Presence::Absent | Presence::Unseen => None,
+                Presence::File(meta) if !meta.storage_class.as_deref().is_some_and(is_archive) => {
+                    Some((name, meta.size))
+                }
+                Presence::File(_) | Presence::Directory(_) | Presence::Absent | Presence::Unseen => None,
             })
             .collect();
         Some(files)
