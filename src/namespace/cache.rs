@@ -301,11 +301,6 @@ impl Known {
         after.map(|(name, _)| name.clone()).take(count).collect()
     }
 
-    /// Whether something is listed under a name.
-    pub(super) fn lists(&self, name: &FileName) -> bool {
-        self.names.get(name).is_some_and(|answer| !answer.presence.is_nothing())
-    }
-
     fn count_attributes(&mut self, presence: &Presence) {
         let Presence::File(ObjectMeta { details: Some(details), .. }) = presence else { return };
         self.attributes.looked_at += 1;

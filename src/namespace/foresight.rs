@@ -18,9 +18,11 @@ use crate::name::FileName;
 impl Namespace {
     /// Takes note of a name that memory did not know enough of, and asks ahead if others are likely to follow it.
     pub(super) fn foresee(self: &Arc<Self>, folder: &Folder, name: &FileName) {
+        // An answer that is out of date says nothing: a listing renews many of them for the price of one.
+        let is_listed = self.cache.answer(folder, name).is_some_and(|answer| !answer.presence.is_nothing());
         let known = self.cache.directory(folder);
         let mut known = known.lock();
-        let next = match known.lists(name) {
+        let next = match is_listed {
             true => {
                 let before = known.before(name).cloned();
                 known.interest.in_listed(name, before.as_ref())
