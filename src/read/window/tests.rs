@@ -174,7 +174,7 @@ fn the_depth_grows_while_the_network_has_room_and_not_much_further() {
 }
 
 #[test]
-fn the_farther_away_the_more_a_run_begins_with_and_in_more_requests() {
+fn near_by_a_run_begins_with_few_large_requests_and_farther_away_with_many() {
     let second = |latency_ms: u64| {
         let mut trial = Trial::new(SIZE);
         trial.network.latency = Some(Duration::from_millis(latency_ms));
@@ -182,7 +182,8 @@ fn the_farther_away_the_more_a_run_begins_with_and_in_more_requests() {
         let plan = trial.read(128 * KIB, 128 * KIB);
         (plan.first.len() / MIB, plan.part_bytes / MIB)
     };
-    assert_eq!(second(1), (6, 2));
+    assert_eq!(second(1), (24, 8));
+    assert_eq!(second(3), (7, 1));
     let (far, parts) = second(20);
     assert!(far >= 26 && parts == 1, "{far} MiB in parts of {parts}");
 }
