@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attr::{AttributeChange, Attributes, FileKind};
-use super::files::noted;
+use super::closing::noted;
 use super::handle::{DirectoryHandle, HandleId, OpenFile};
 use super::{Filesystem, removed};
 use crate::clock;

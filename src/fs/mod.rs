@@ -8,7 +8,9 @@
 //!
 //! | file | operations |
 //! | --- | --- |
-//! | `files.rs` | open, create, read, write, flush, fsync, release, truncate |
+//! | `files.rs` | open, create |
+//! | `data.rs` | read, write, truncate |
+//! | `closing.rs` | flush, fsync, release, and the commits they ask for |
 //! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir, symlink |
 //! | `moves.rs` | rename, unlink |
 //! | `xattr/` | extended attributes |
@@ -19,6 +21,8 @@
 //! | `small.rs` | small files, fetched before they are opened |
 
 mod attr;
+mod closing;
+mod data;
 mod dirs;
 mod files;
 mod fill;

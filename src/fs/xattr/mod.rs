@@ -27,8 +27,8 @@ use serde_json::json;
 
 use self::names::{Name, TOLD, Told};
 use super::attr::Attributes;
+use super::closing::noted;
 use super::dirs::new_object;
-use super::files::noted;
 use super::handle::OpenFile;
 use super::{Filesystem, removed};
 use crate::error::{Error, Kind, Result};

@@ -1,0 +1,174 @@
+//! Bytes in both directions, through what is open.
+//!
+//! A file that somebody writes is read from its session, and any other from the version that its
+//! handles are pinned to. So a reader sees what a writer in the same mount wrote, as it wrote it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::attr::AttributeChange;
+use super::dirs::Shown;
+use super::files::OpenOptions;
+use super::handle::{Access, FileHandle, HandleId, OpenFile, PlacedReader};
+use super::{Filesystem, removed, target_key};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::namespace::{Ino, Place};
+use crate::read::{Fetched, ReadBytes, Reader};
+use crate::s3::ObjectMeta;
+use crate::write::{Occasion, Session};
+
+impl Filesystem {
+    /// Reads without waiting, where the bytes have arrived already.
+    pub fn try_read(&self, handle: HandleId, offset: u64, size: u32) -> Option<Result<ReadBytes>> {
+        let handle = self.handles.file(handle).ok()?;
+        if handle.file.session().is_some() {
+            return None;
+        }
+        let placed = handle.reader.lock().clone()?;
+        let is_current = placed.is_current(&handle.file.state());
+        if is_current { placed.reader.try_read(offset, size) } else { None }
+    }
+
+    /// Reads `size` bytes, fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when somebody replaced the object since it was opened.
+    pub async fn read(&self, handle: HandleId, offset: u64, size: u32) -> Result<ReadBytes> {
+        let handle = self.handles.file(handle)?;
+        if !handle.access.read {
+            return Err(Error::new(Kind::BadHandle, "not opened for reading"));
+        }
+        while let Some(session) = handle.file.session() {
+            match session.read(offset, u64::from(size)).await {
+                // The writer left between the two looks. The file has let go of the session by now.
+                Err(error) if error.kind() == Kind::BadHandle => {}
+                read => return Ok(read?.into()),
+            }
+        }
+        let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
+        let read = reader.read(offset, size).await?;
+        self.consider_filling(&handle, &reader);
+        // Asked of S3 rather than taken from what had arrived: the right to read is there. (Or of the block cache,
+        // after an `open` that S3 allowed: the same right.)
+        if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
+            self.namespace().readable(place);
+        }
+        Ok(read)
+    }
+
+    /// Writes. The bytes are staged when this returns, so writes apply in the order of the calls;
+    /// the future waits for room for more, which is how a writer is slowed down to the network.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`], [`Kind::TooLarge`]; and whatever made an earlier commit fail for good.
+    pub fn write(
+        &self,
+        handle: HandleId,
+        offset: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let staged = self.writable(handle).map(|(file, session)| {
+            let staged = session.write(offset, bytes);
+            let now = clock::now();
+            let mut state = file.state();
+            (state.attributes.mtime, state.attributes.ctime) = (now, now);
+            staged
+        });
+        async move { staged?.await }
+    }
+
+    /// Whoever writes through this handle may not leave a program with its owner's rights.
+    pub fn drop_set_ids(&self, handle: HandleId) {
+        if let Ok((file, _)) = self.writable(handle) {
+            file.state().attributes.drop_set_ids();
+        }
+    }
+
+    /// Cuts a file, or makes it longer with zeros.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), [`write`](Self::write) and [`flush`](Self::flush): of a file that
+    /// nobody has open for writing the change is in S3 when this returns.
+    pub async fn truncate(&self, ino: Ino, size: u64) -> Result<Shown> {
+        let options = OpenOptions {
+            access: Access { read: false, write: true },
+            truncate: size == 0,
+            exclusive: false,
+        };
+        let opened = self.open(ino, options).await?;
+        let handle = self.handles.file(opened.handle)?;
+        let alone = handle.file.state().writers == 1;
+        let (file, session) = self.writable(opened.handle)?;
+        let outcome = async {
+            session.truncate(size)?;
+            let now = clock::now();
+            file.state().attributes.drop_set_ids();
+            file.state().attributes.apply(&AttributeChange { mtime: Some(now), ..Default::default() }, now);
+            if alone { self.commit_changes(&file, Occasion::Sync).await } else { Ok(()) }
+        };
+        let outcome = outcome.await;
+        self.release(opened.handle).await?;
+        outcome?;
+        self.attributes(ino).await
+    }
+
+    /// The reader of a handle, pinned to the version that the handle shows.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when another open has found that somebody else replaced the object: the
+    /// kernel's pages are shared by all who have it open, and must not hold two versions.
+    fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
+        self.reader_of(handle, None)
+    }
+
+    /// As [`reader`](Self::reader), and a new one has what was fetched already.
+    pub(super) fn reader_of(
+        &self,
+        handle: &FileHandle,
+        fetched: Option<Arc<Fetched>>,
+    ) -> Result<Option<Arc<Reader>>> {
+        let (place, meta) = {
+            let state = handle.file.state();
+            let Some(meta) = state.committed.clone() else { return Ok(None) };
+            if let Some(placed) = &*handle.reader.lock() {
+                if placed.is_current(&state) {
+                    return Ok(Some(Arc::clone(&placed.reader)));
+                }
+                let version = placed.reader.version();
+                if *version != meta.etag && !state.replaced_here.contains(version) {
+                    return Err(Error::new(Kind::Changed, "the object was replaced since it was opened"));
+                }
+            }
+            (state.place.clone(), meta)
+        };
+        // Removed while open: what the reader had fetched is gone with the object in S3.
+        let place = place.ok_or_else(removed)?;
+        let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
+        *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
+        Ok(Some(reader))
+    }
+
+    /// A reader beside those of the handles, of what they show; `None` where there is nothing to read.
+    pub(super) fn new_reader(&self, handle: &FileHandle) -> Result<Option<Reader>> {
+        let state = handle.file.state();
+        let shown = state.place.clone().zip(state.committed.clone());
+        drop(state);
+        shown.map(|(place, meta)| self.begin_reading(&place, meta)).transpose()
+    }
+
+    fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
+        let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
+        let (budget, tasks) = (self.reading_budget.clone(), self.parts.tasks.clone());
+        let (reading, cache) = (self.parts.reading.clone(), self.parts.cache.as_ref());
+        Ok(Reader::new(gateway, target_key(place)?, meta, reading, budget, tasks, cache))
+    }
+
+    pub(super) fn writable(&self, handle: HandleId) -> Result<(Arc<OpenFile>, Arc<Session>)> {
+        let handle = self.handles.file(handle)?;
+        let session = handle.file.session().filter(|_| handle.access.write);
+        let session = session.ok_or_else(|| Error::new(Kind::BadHandle, "not opened for writing"))?;
+        Ok((Arc::clone(&handle.file), session))
+    }
+}
