@@ -53,6 +53,25 @@ async fn files_that_are_read_one_after_the_other_cost_one_request_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_listed_once_for_its_names_and_for_its_files() {
+    let world = World::new();
+    let path = |at: usize| format!("a/many/f{at:04}");
+    (0..2500).for_each(|at| world.put(&path(at), content(at)));
+    let mount = world.mount().await;
+    mount.stat("a/many").await.unwrap();
+    world.forget_requests();
+    for at in [2400, 1700, 900] {
+        mount.stat(&path(at)).await.unwrap();
+    }
+    for at in [0, 1] {
+        mount.read_file(&path(at)).await.unwrap();
+    }
+    eventually("the next files are fetched", || async { world.count("GetObject") >= 5 }).await;
+    // One for each name that nothing was known of, and three pages.
+    assert!(world.count("ListObjectsV2") <= 5 + 3, "{}", world.count("ListObjectsV2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sixteen_workers_get_what_the_files_have() {
     let world = small_files(200);
     let mount = world.mount().await;

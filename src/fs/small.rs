@@ -174,9 +174,7 @@ impl SmallFiles {
     fn list(self: &Arc<Self>, parent: Ino, folder: Folder) {
         let files = Arc::clone(self);
         let listing = async move {
-            if let Err(error) = files.namespace.learn_names(&folder, NAMES_MAX).await {
-                tracing::debug!(%error, "files will not be fetched ahead");
-            }
+            files.namespace.learn_names(&folder, PAGES_MAX).await;
             // One that cannot be listed stays "asked", so that it is not asked again and again.
             let Some(known) = files.namespace.files(&folder) else { return };
             let mut state = files.state.lock();
@@ -338,8 +336,8 @@ fn met(whole: &Whole) -> Met {
 /// One open may be anybody's; with the second there is something to gain.
 const OPENS_BEFORE_LISTING: usize = 2;
 
-/// Names of a directory that are listed for the sake of its next files: ten requests.
-const NAMES_MAX: usize = 10_000;
+/// Pages of a directory, of a thousand names each, that are listed for the sake of its next files.
+const PAGES_MAX: u32 = 10;
 
 /// Directories in which files are being opened at the same time.
 const DIRECTORIES_MAX: usize = 64;

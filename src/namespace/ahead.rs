@@ -1,13 +1,10 @@
 //! What is learnt of a directory ahead of the kernel's questions, for files that are opened one after
 //! the other.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
 use super::cache::{Answer, Presence};
-use super::{Directory, Folder, Namespace, Place};
-use crate::error::Result;
+use super::{Folder, Namespace, Place};
 use crate::name::FileName;
 use crate::s3::{ObjectMeta, is_archive};
 
@@ -25,19 +22,6 @@ impl Namespace {
             })
             .collect();
         Some(files)
-    }
-
-    /// Lists a directory, so that it is known whole; one of more than `names_max` names is given up.
-    ///
-    /// # Errors
-    /// [`Kind::Denied`](crate::error::Kind::Denied) without the right to list.
-    pub async fn learn_names(self: &Arc<Self>, folder: &Folder, names_max: usize) -> Result<()> {
-        let mut stream = self.read_directory(&Directory::In(folder.clone()));
-        let mut told = stream.ready(0).len();
-        while told <= names_max && stream.entry(self, told).await?.is_some() {
-            told = stream.ready(0).len();
-        }
-        Ok(())
     }
 
     /// An object was fetched that S3 was asked for at `asked`.

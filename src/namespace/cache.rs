@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Folder;
@@ -118,6 +119,8 @@ pub struct Known {
     whole: Option<Whole>,
     /// What was asked about it lately.
     pub(super) interest: Interest,
+    /// Closes when the last sweep has ended, however it did.
+    pub(super) sweep: Option<watch::Receiver<()>>,
     /// How many objects were looked at for attributes of ours, and how many had any.
     attributes: AttributeCensus,
 }

@@ -6,6 +6,7 @@
 //! | what was asked | what follows |
 //! | --- | --- |
 //! | a few names of a directory that is not known whole ([`ASKED_MIN`]) | it is listed in the background ([`Next::Sweep`]), as far as interest lasts |
+//! | all names, because files are opened one after the other ([`wants_names`](Interest::wants_names)) | the same listing, as far as is wanted |
 //! | names that follow each other, of a directory that is known, but not their attributes | those of the next few are asked for at once ([`Next::Describe`]), twice as many each time |
 //! | one name, or names here and there | nothing: it may have been all |
 //!
@@ -24,6 +25,8 @@ pub(super) struct Interest {
     /// Names asked for since `since`, each at the cost of a request.
     asked: u32,
     since: Option<Instant>,
+    /// Pages that somebody wants whatever was asked.
+    wanted_pages: u32,
     sweep: Sweep,
     run: Option<Run>,
 }
@@ -67,25 +70,46 @@ impl Interest {
             (self.asked, self.since) = (0, Some(now));
         }
         self.asked = self.asked.saturating_add(1);
+        if self.asked < ASKED_MIN { Next::Nothing } else { self.begin(now) }
+    }
+
+    /// All names are wanted, if they are in so many pages of a listing.
+    pub(super) fn wants_names(&mut self, now: Instant, pages: u32) -> Next {
+        self.wanted_pages = self.wanted_pages.max(pages);
+        self.begin(now)
+    }
+
+    fn begin(&mut self, now: Instant) -> Next {
         let may_begin = match self.sweep {
             Sweep::None => true,
             Sweep::UnderWay { .. } => false,
             Sweep::RestsUntil(until) => until <= now,
         };
-        if !may_begin || self.asked < ASKED_MIN {
+        if !may_begin {
             return Next::Nothing;
         }
         self.sweep = Sweep::UnderWay { began: now };
         Next::Sweep
     }
 
+    /// Whether a sweep is under way.
+    pub(super) fn is_sweeping(&self) -> bool {
+        matches!(self.sweep, Sweep::UnderWay { .. })
+    }
+
     /// Whether interest lasts for another page, after so many.
     pub(super) fn justifies(&self, pages: u32) -> bool {
-        pages < self.asked.saturating_mul(PAGES_PER_NAME)
+        pages < self.asked.saturating_mul(PAGES_PER_NAME).max(self.wanted_pages)
+    }
+
+    /// Whether names were asked about one by one, so that their attributes will be, too.
+    pub(super) fn is_in_attributes(&self) -> bool {
+        self.asked >= ASKED_MIN
     }
 
     /// The sweep has ended, or interest in it has.
     pub(super) fn swept(&mut self, now: Instant) {
+        self.wanted_pages = 0;
         if let Sweep::UnderWay { began } = self.sweep {
             self.sweep = Sweep::RestsUntil(now + (now - began) * REST_FACTOR);
         }
@@ -93,6 +117,7 @@ impl Interest {
 
     /// The directory could not be listed.
     pub(super) fn sweep_failed(&mut self, now: Instant) {
+        self.wanted_pages = 0;
         self.sweep = Sweep::RestsUntil(now + REST_AFTER_FAILURE);
     }
 
@@ -185,6 +210,22 @@ mod tests {
         interest.swept(ended);
         assert_eq!(interest.in_unknown(ended + Duration::from_secs(3)), Next::Nothing);
         assert_eq!(interest.in_unknown(ended + Duration::from_secs(4)), Next::Sweep);
+    }
+
+    #[test]
+    fn whoever_wants_all_names_shares_the_sweep_of_those_who_ask_for_some() {
+        let (mut interest, now) = (Interest::default(), Instant::now());
+        assert_eq!(interest.wants_names(now, 2), Next::Sweep);
+        assert!(interest.justifies(1) && !interest.justifies(2) && !interest.is_in_attributes());
+        assert_eq!(
+            (0..ASKED_MIN).map(|_| interest.in_unknown(now)).max_by_key(|next| *next != Next::Nothing),
+            Some(Next::Nothing)
+        );
+        assert!(interest.justifies(2) && interest.is_in_attributes());
+        assert_eq!(interest.wants_names(now, 100), Next::Nothing);
+        assert!(interest.justifies(99));
+        interest.swept(now);
+        assert!(!interest.justifies(99) && !interest.is_sweeping());
     }
 
     #[test]
