@@ -40,6 +40,8 @@ pub enum Kind {
     InvalidName,
     /// The arguments make no sense together.
     InvalidArgument,
+    /// There is no byte there, or none of the kind that was asked for.
+    NoSuchByte,
     /// The handle is unknown, or was not opened for this.
     BadHandle,
     /// The mount, or this bucket of it, is read-only.

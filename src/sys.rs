@@ -75,6 +75,55 @@ pub fn read_from_memory(file: &File, bytes: &mut [u8], offset: u64) -> io::Resul
     }
 }
 
+/// Makes a hole of a stretch of a file, which reads as zeros and takes no room on the disk; the file keeps its
+/// length (fallocate(2), `FALLOC_FL_PUNCH_HOLE`).
+///
+/// # Errors
+/// Those of fallocate(2), `Unsupported` among them where the file system knows no holes.
+pub fn punch_hole(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let (offset, length) = (as_offset(offset)?, as_offset(length)?);
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: the descriptor is open, and nothing but numbers is handed over.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The first byte from `offset` on that does not lie in a hole; `None` if there is none (lseek(2), `SEEK_DATA`).
+/// This moves the position of the descriptor.
+///
+/// # Errors
+/// Those of lseek(2).
+pub fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    seek(file, offset, libc::SEEK_DATA)
+}
+
+/// The first byte from `offset` on that lies in a hole, or the end of the file; `None` beyond that (lseek(2),
+/// `SEEK_HOLE`). This moves the position of the descriptor.
+///
+/// # Errors
+/// Those of lseek(2).
+pub fn next_hole(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    seek(file, offset, libc::SEEK_HOLE)
+}
+
+fn seek(file: &File, offset: u64, whence: libc::c_int) -> io::Result<Option<u64>> {
+    // SAFETY: the descriptor is open, and nothing but numbers is handed over.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), as_offset(offset)?, whence) };
+    match u64::try_from(found) {
+        Ok(found) => Ok(Some(found)),
+        Err(_) => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+fn as_offset(bytes: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
 /// Takes a mount point out of the tree of directories; what is open in it stays so (umount2(2),
 /// `MNT_DETACH`).
 ///

@@ -27,4 +27,5 @@ mod rights;
 mod role_sessions;
 mod support;
 mod three_rights;
+mod write_calls;
 mod xattrs;

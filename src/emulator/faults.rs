@@ -72,6 +72,7 @@ pub struct Gate {
 pub struct Faults {
     rules: Mutex<Vec<Rule>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    bytes: AtomicU64,
 }
 
 /// What a request is about, for matching.
@@ -314,6 +315,17 @@ impl Faults {
     /// Starts counting anew.
     pub fn reset_counts(&self) {
         self.counts.lock().clear();
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns how many bytes the bodies of requests and answers had, by their own account of their length.
+    pub fn bytes_moved(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts the bytes of a body.
+    pub(super) fn moved(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Counts a request and leads it through whatever is in store for it.

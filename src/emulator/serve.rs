@@ -87,6 +87,7 @@ impl Door {
         let for_sts = admission::is_for_sts(&parts.method, &parts.uri, &parts.headers);
         let is_head = parts.method == Method::HEAD;
         let expects = parts.headers.contains_key(EXPECT);
+        self.world.faults.moved(length_of(&parts.headers));
         let line = format!("{} {}", parts.method, parts.uri);
         let rest = Arc::new(Mutex::new(None));
         parts.extensions.insert(exchange.clone());
@@ -112,6 +113,9 @@ impl Door {
             line,
             "answered"
         );
+        if !is_head {
+            self.world.faults.moved(length_of(response.headers()));
+        }
         let unread = rest.lock().take();
         read_out(unread, expects).await;
         exchange.send(response).await
@@ -229,6 +233,12 @@ async fn read_out<B: HttpBody + Unpin>(unread: Option<Unread<B>>, expects: bool)
 
 fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("ids, hashes and dates are plain text")
+}
+
+/// What a message says that its body has, in bytes.
+fn length_of(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
 /// The emulated time, from which clients learn how wrong their own clocks are.

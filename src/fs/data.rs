@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::attr::AttributeChange;
 use super::dirs::Shown;
 use super::files::OpenOptions;
@@ -67,13 +65,33 @@ impl Filesystem {
         &self,
         handle: HandleId,
         offset: u64,
-        bytes: Bytes,
+        bytes: &[u8],
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         let staged = self.writable(handle).map(|(file, session)| {
             let staged = session.write(offset, bytes);
-            let now = clock::now();
-            let mut state = file.state();
-            (state.attributes.mtime, state.attributes.ctime) = (now, now);
+            touched(&file);
+            staged
+        });
+        async move { staged?.await }
+    }
+
+    /// Writes at the end of the file (O_APPEND), wherever that is by now. `expected` is where the kernel takes it
+    /// to be, and where it has put the bytes among its pages: it is told if that is wrong.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn append(
+        &self,
+        handle: HandleId,
+        expected: u64,
+        bytes: &[u8],
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let staged = self.writable(handle).map(|(file, session)| {
+            let (at, staged) = session.append(bytes);
+            touched(&file);
+            if at != expected {
+                self.tell_changed(file.ino);
+            }
             staged
         });
         async move { staged?.await }
@@ -171,4 +189,11 @@ impl Filesystem {
         let session = session.ok_or_else(|| Error::new(Kind::BadHandle, "not opened for writing"))?;
         Ok((Arc::clone(&handle.file), session))
     }
+}
+
+/// Takes the time of a write.
+pub(super) fn touched(file: &OpenFile) {
+    let now = clock::now();
+    let mut state = file.state();
+    (state.attributes.mtime, state.attributes.ctime) = (now, now);
 }

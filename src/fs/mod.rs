@@ -10,6 +10,8 @@
 //! | --- | --- |
 //! | `files.rs` | open, create |
 //! | `data.rs` | read, write, truncate |
+//! | `space.rs` | fallocate, lseek |
+//! | `copying.rs` | copy_file_range |
 //! | `closing.rs` | flush, fsync, release, and the commits they ask for |
 //! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir, symlink |
 //! | `moves.rs` | rename, unlink |
@@ -22,6 +24,7 @@
 
 mod attr;
 mod closing;
+mod copying;
 mod data;
 mod dirs;
 mod files;
@@ -31,6 +34,7 @@ mod media_type;
 mod moves;
 mod passed;
 mod small;
+mod space;
 mod xattr;
 
 use std::collections::HashMap;
@@ -42,11 +46,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
+pub use self::copying::Position;
 pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
 pub use self::fill::StorePages;
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;
+pub use self::space::{Allocation, Seek};
 pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};

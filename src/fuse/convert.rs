@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, TimeOrNow};
+use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, TimeOrNow, WriteFlags};
 
 use crate::clock;
-use crate::fs::{Access, Attributes, FileKind, OpenOptions};
+use crate::fs::{Access, Allocation, Attributes, FileKind, OpenOptions, Seek};
 use crate::namespace::Ino;
 
 pub(super) fn ino(number: INodeNo) -> Ino {
@@ -61,6 +61,33 @@ pub(super) fn open_options(flags: OpenFlags) -> OpenOptions {
         truncate: flags.0 & super::mount::O_TRUNC != 0,
         exclusive: flags.0 & super::mount::O_EXCL != 0,
     }
+}
+
+/// Whether bytes belong at the end of the file, wherever the kernel takes that to be. Pages of a mapping have
+/// their place, whatever the descriptor was opened with that they are written through.
+pub(super) fn appends(open: OpenFlags, write: WriteFlags) -> bool {
+    open.0 & super::mount::O_APPEND != 0 && !write.contains(WriteFlags::FUSE_WRITE_CACHE)
+}
+
+/// What a mode of fallocate(2) asks for; `None` for what S3 cannot do.
+pub(super) fn allocation(mode: i32) -> Option<Allocation> {
+    let keeps_size = mode & super::mount::FALLOC_FL_KEEP_SIZE != 0;
+    match mode & !super::mount::FALLOC_FL_KEEP_SIZE {
+        0 => Some(Allocation { zeros: false, grows: !keeps_size }),
+        super::mount::FALLOC_FL_PUNCH_HOLE if keeps_size => Some(Allocation { zeros: true, grows: false }),
+        super::mount::FALLOC_FL_ZERO_RANGE => Some(Allocation { zeros: true, grows: !keeps_size }),
+        _ => None,
+    }
+}
+
+/// What lseek(2) looks for, and from where on.
+pub(super) fn seek(offset: i64, whence: i32) -> Option<(u64, Seek)> {
+    let seek = match whence {
+        super::mount::SEEK_DATA => Seek::Data,
+        super::mount::SEEK_HOLE => Seek::Hole,
+        _ => return None,
+    };
+    Some((u64::try_from(offset).ok()?, seek))
 }
 
 pub(super) fn time(time: TimeOrNow) -> SystemTime {

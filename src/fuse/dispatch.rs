@@ -40,6 +40,7 @@ refuse!(
     fuser::ReplyDirectoryPlus,
     fuser::ReplyEmpty,
     fuser::ReplyEntry,
+    fuser::ReplyLseek,
     fuser::ReplyOpen,
     fuser::ReplyStatfs,
     fuser::ReplyWrite,
@@ -142,6 +143,7 @@ fn log(operation: Operation, error: &Error) {
         | Kind::NameTooLong
         | Kind::InvalidName
         | Kind::InvalidArgument
+        | Kind::NoSuchByte
         | Kind::ReadOnly
         | Kind::NotSupported
         | Kind::NotPermitted

@@ -21,6 +21,7 @@ pub(super) fn of(kind: Kind) -> Errno {
         Kind::NameTooLong => Errno::ENAMETOOLONG,
         Kind::InvalidName => Errno::EILSEQ,
         Kind::InvalidArgument => Errno::EINVAL,
+        Kind::NoSuchByte => Errno::ENXIO,
         Kind::BadHandle => Errno::EBADF,
         Kind::ReadOnly => Errno::EROFS,
         Kind::NotSupported => Errno::EOPNOTSUPP,

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
@@ -28,8 +27,8 @@ use self::dispatch::{Operation, data, finish, run, run_at_once};
 use self::passthrough::Passed;
 use crate::error::Result;
 use crate::fs::{
-    AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Replace, Setting,
-    Shown,
+    AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Position, Replace,
+    Setting, Shown,
 };
 use crate::name::FileName;
 
@@ -323,7 +322,7 @@ impl fuser::Filesystem for Bridge {
         offset: u64,
         data: &[u8],
         flags: WriteFlags,
-        _: OpenFlags,
+        open_flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -331,13 +330,22 @@ impl fuser::Filesystem for Bridge {
         let handle = HandleId(handle.0);
         // fuser has read at most 16 MiB.
         let size = u32::try_from(data.len()).expect("no larger than fuser's buffer");
-        let bytes = Bytes::copy_from_slice(data);
         if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             self.fs.drop_set_ids(handle);
         }
-        // Staged here, on the kernel's thread: writes apply in the order in which they arrive.
-        let staged = self.fs.write(handle, offset, bytes);
-        self.run(operation, reply, |_| staged, move |reply: ReplyWrite, ()| reply.written(size));
+        let written = move |reply: ReplyWrite, ()| reply.written(size);
+        // Staged here, on the kernel's thread: writes apply in the order in which they arrive. And answered here,
+        // unless the writer has to wait for room.
+        match convert::appends(open_flags, flags) {
+            true => {
+                let staged = self.fs.append(handle, offset, data);
+                self.run_at_once(operation, reply, |_| staged, written);
+            }
+            false => {
+                let staged = self.fs.write(handle, offset, data);
+                self.run_at_once(operation, reply, |_| staged, written);
+            }
+        }
     }
 
     fn flush(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -479,31 +487,60 @@ impl fuser::Filesystem for Bridge {
         self.run(Self::operation("removexattr", ino), reply, work, done);
     }
 
-    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        // posix_fallocate(3) then writes zeros itself.
-        reply.error(Errno::EOPNOTSUPP);
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let operation = Self::operation("fallocate", ino);
+        let Some(how) = convert::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
+        finish(operation, reply, self.fs.allocate(HandleId(handle.0), offset, length, how), done);
     }
 
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        // The kernel then takes the whole file for data, which it is.
-        reply.error(Errno::ENOSYS);
+    fn lseek(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let operation = Self::operation("lseek", ino);
+        // What else there is, the kernel answers by itself.
+        let Some((offset, seek)) = convert::seek(offset, whence) else { return reply.error(Errno::EINVAL) };
+        finish(operation, reply, self.fs.seek(HandleId(handle.0), offset, seek), |reply, at| {
+            // No object is longer than an offset can say.
+            reply.offset(i64::try_from(at).expect("within an object"));
+        });
     }
 
     fn copy_file_range(
         &self,
         _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
         _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
+        handle_out: FileHandle,
+        offset_out: u64,
+        length: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        // `cp` then reads and writes.
-        reply.error(Errno::ENOSYS);
+        let from = Position { handle: HandleId(handle.0), offset };
+        let to = Position { handle: HandleId(handle_out.0), offset: offset_out };
+        // The answer has room for four bytes.
+        let length = length.min(u32::MAX.into());
+        let work = |fs: Arc<Filesystem>| async move { fs.copy_range(from, to, length).await };
+        self.run(Self::operation("copy_file_range", ino), reply, work, |reply: ReplyWrite, copied: u64| {
+            reply.written(u32::try_from(copied).expect("no more than was asked for"));
+        });
     }
 
     fn ioctl(

@@ -222,10 +222,21 @@ const EVENT_LOOPS: usize = 2;
 // The few flags of open(2) and the file types of inode(7) that arrive here, in Linux's numbers.
 pub(super) const O_WRONLY: i32 = 0o1;
 pub(super) const O_EXCL: i32 = 0o200;
+pub(super) const O_TRUNC: i32 = 0o1000;
+pub(super) const O_APPEND: i32 = 0o2000;
 
 /// The flags of setxattr(2), as linux/xattr.h has them.
 pub(super) const XATTR_CREATE: i32 = 1;
 pub(super) const XATTR_REPLACE: i32 = 2;
-pub(super) const O_TRUNC: i32 = 0o1000;
+
+/// The modes of fallocate(2), as linux/falloc.h has them.
+pub(super) const FALLOC_FL_KEEP_SIZE: i32 = 0x01;
+pub(super) const FALLOC_FL_PUNCH_HOLE: i32 = 0x02;
+pub(super) const FALLOC_FL_ZERO_RANGE: i32 = 0x10;
+
+/// Of lseek(2), what is asked of a filesystem, as linux/fs.h has it.
+pub(super) const SEEK_DATA: i32 = 3;
+pub(super) const SEEK_HOLE: i32 = 4;
+
 pub(super) const TYPE_BITS: u32 = 0o170_000;
 pub(super) const TYPE_REGULAR: u32 = 0o100_000;

@@ -6,6 +6,11 @@
 //!            uploaded   sending   stale     filling
 //! ```
 //!
+//! It begins where the file ended when it was opened, cut or last committed, because that is where most writers
+//! go on. What lies before, the commit copies or sends under numbers that are left free for it. What is too short
+//! to be a part of its own is sent with the first part. As long as no part has left, a writer who has written a
+//! whole part somewhere else is followed there.
+//!
 //! This is an optimisation on top of the staging file and may be given up at any time; what it
 //! has not done is done by the commit. The part being filled is kept in memory, paid from the
 //! budget, so that what goes up is never read back. Bytes are gathered as they arrive, in one piece, because
@@ -22,19 +27,23 @@ use super::plan::{Uploaded, part_bytes_ahead};
 use crate::budget::{Budget, Reservation};
 use crate::s3::Part;
 use crate::s3::object::ByteRange;
-use crate::s3::object::limits::PARTS_MAX;
+use crate::s3::object::limits::{PART_BYTES_MIN, PARTS_MAX};
 
 /// What has left ahead of the commit, and what is about to.
 ///
 /// `P` is what S3 answers for a part, which nothing here looks at.
 ///
-/// Invariant: the parts that left and the one being filled are contiguous from the start of
-/// the file, and every byte of them was written by this session.
+/// Invariant: the parts that left and the one being filled are contiguous, with ascending numbers. They begin at
+/// the start of the file, or with enough before them for a part.
 #[derive(Debug)]
 pub struct Ahead<P = Part> {
     part_bytes: u64,
+    /// The number of the first part.
+    first: u32,
     parts: Vec<AheadPart<P>>,
     filling: Filling,
+    /// What was written last, if it does not go on where the filling ends.
+    elsewhere: ByteRange,
     sending: usize,
     is_stopped: bool,
 }
@@ -46,7 +55,7 @@ pub struct ReadyPart {
     pub number: u32,
     /// Its place in the file.
     pub range: ByteRange,
-    /// Its bytes; `None` when they must be read from the staging file.
+    /// Its bytes; `None` when they must be gathered from wherever they are.
     pub held: Option<Held>,
 }
 
@@ -82,6 +91,11 @@ impl Filling {
     fn at(start: u64, held: Held) -> Self {
         Self { range: ByteRange { start, end: start }, held: Some(held) }
     }
+
+    /// A part that has the bytes of `range` already, wherever they are.
+    fn with(range: ByteRange) -> Self {
+        Self { range, held: None }
+    }
 }
 
 /// What the commit makes of a head start.
@@ -94,28 +108,48 @@ pub struct HeadStart<P = Part> {
 }
 
 impl<P> Ahead<P> {
-    /// Returns the head start of a file that has no bytes yet.
-    pub fn new(part_bytes: u64) -> Self {
-        Self {
-            part_bytes,
-            parts: Vec::new(),
-            filling: Filling::at(0, Held::default()),
-            sending: 0,
-            is_stopped: false,
-        }
+    /// Returns the head start of a writer who begins at `position`.
+    pub fn at(position: u64, part_bytes: u64) -> Self {
+        let (first, filling) = match position {
+            0 => (1, Filling::at(0, Held::default())),
+            1..PART_BYTES_MIN => (1, Filling::with(ByteRange { start: 0, end: position })),
+            _ => (FIRST_BEHIND, Filling::at(position, Held::default())),
+        };
+        let elsewhere = ByteRange { start: 0, end: 0 };
+        Self { part_bytes, first, parts: Vec::new(), filling, elsewhere, sending: 0, is_stopped: false }
     }
 
     /// Takes note of bytes that were staged; returns the parts that are ready to leave now.
-    pub fn wrote(&mut self, offset: u64, bytes: &Bytes, budget: &Budget) -> Vec<ReadyPart> {
+    pub fn wrote(&mut self, offset: u64, bytes: &[u8], budget: &Budget) -> Vec<ReadyPart> {
         let range = ByteRange { start: offset, end: offset + bytes.len() as u64 };
         self.spoil(range);
         let mut ready = Vec::new();
         let end = self.filling.range.end;
-        if !self.is_stopped && offset <= end && end < range.end {
+        if self.is_stopped {
+        } else if offset <= end && end < range.end {
             let known = usize::try_from(end - offset).expect("an index into bytes");
-            self.fill(bytes.slice(known..), budget, &mut ready);
+            self.fill(range.end, Some((&bytes[known..], budget)), &mut ready);
+        } else if !self.has_begun() {
+            self.follow(range, &mut ready);
         }
         ready
+    }
+
+    /// Takes note of bytes beside those that are being filled, and goes there once they are worth it.
+    fn follow(&mut self, range: ByteRange, ready: &mut Vec<ReadyPart>) {
+        let run = self.elsewhere;
+        let goes_on = run.start <= range.start && range.start <= run.end && !run.is_empty();
+        self.elsewhere = if goes_on { ByteRange { end: run.end.max(range.end), ..run } } else { range };
+        let run = self.elsewhere;
+        if run.len() >= self.part_bytes && run.len() > self.filling.range.len() {
+            *self = Self::at(run.start, self.part_bytes);
+            self.fill(run.end, None, ready);
+        }
+    }
+
+    /// Takes note of a range that reads as zeros now.
+    pub fn zeroed(&mut self, range: ByteRange) {
+        self.spoil(range);
     }
 
     /// Takes note of a file that was cut to `size`.
@@ -123,23 +157,24 @@ impl<P> Ahead<P> {
     /// After that no part leaves ahead any more, except where none has left yet: a number that
     /// is being sent may not be given to other bytes.
     pub fn truncated(&mut self, size: u64) {
+        if size < self.elsewhere.end {
+            self.elsewhere = ByteRange { start: 0, end: 0 };
+        }
         if size >= self.filling.range.end {
             return;
         }
         self.spoil(ByteRange { start: size, end: self.filling.range.end });
-        if !self.parts.is_empty() {
+        if self.has_begun() {
             self.is_stopped = true;
-        } else if size == 0 {
-            self.filling = Filling::at(0, Held::default());
         } else {
-            self.filling.range.end = size;
+            *self = Self { is_stopped: self.is_stopped, ..Self::at(size, self.part_bytes) };
         }
     }
 
     /// Takes note of how the sending of a part ended. After a failure no more parts leave ahead.
     pub fn sent(&mut self, number: u32, part: Option<P>) {
         self.sending -= 1;
-        let state = &mut self.parts[number as usize - 1].state;
+        let state = &mut self.parts[(number - self.first) as usize].state;
         match (part, &state) {
             (Some(part), PartState::Sending) => *state = PartState::Uploaded(part),
             (Some(_), _) => {}
@@ -168,14 +203,14 @@ impl<P> Ahead<P> {
     /// Hands over to the commit; nothing may be on its way any more.
     pub fn into_head_start(self) -> HeadStart<P> {
         assert_eq!(self.sending, 0, "the commit waits for the parts that are on their way");
-        let uploaded = |part: AheadPart<P>| match part.state {
-            PartState::Uploaded(sent) => (Uploaded { range: part.range, current: true }, Some(sent)),
-            PartState::Sending | PartState::Stale => (Uploaded { range: part.range, current: false }, None),
+        let uploaded = |(number, AheadPart { range, state }): (u32, AheadPart<P>)| match state {
+            PartState::Uploaded(sent) => (Uploaded { number, range, current: true }, Some(sent)),
+            PartState::Sending | PartState::Stale => (Uploaded { number, range, current: false }, None),
         };
         let range = self.filling.range;
         let held =
             self.filling.held.filter(|held| held.bytes.len() as u64 == range.len()).map(|held| (range, held));
-        HeadStart { parts: self.parts.into_iter().map(uploaded).collect(), held }
+        HeadStart { parts: (self.first..).zip(self.parts).map(uploaded).collect(), held }
     }
 
     /// What is written again is neither what left nor what is held.
@@ -189,18 +224,15 @@ impl<P> Ahead<P> {
         }
     }
 
-    fn fill(&mut self, mut bytes: Bytes, budget: &Budget, ready: &mut Vec<ReadyPart>) {
-        while !bytes.is_empty() {
+    /// Fills up to `to`: with these bytes, or with what can be gathered when a part leaves.
+    fn fill(&mut self, to: u64, mut bytes: Option<(&[u8], &Budget)>, ready: &mut Vec<ReadyPart>) {
+        while self.filling.range.end < to {
             if self.room() == 0 && !self.leave(ready) {
                 return;
             }
-            let length = self.room().min(bytes.len() as u64);
-            let piece = bytes.split_to(usize::try_from(length).expect("at most the length of bytes"));
-            if let Some(held) = &mut self.filling.held
-                && !held.push(&piece, budget)
-            {
-                self.filling.held = None;
-            }
+            let length = self.room().min(to - self.filling.range.end);
+            let piece = bytes.as_mut().map(|(bytes, budget)| (take(bytes, length), *budget));
+            self.filling.take(piece);
             self.filling.range.end += length;
         }
         if self.has_begun() && self.room() == 0 {
@@ -215,19 +247,40 @@ impl<P> Ahead<P> {
 
     /// Lets the full part leave; `false` when S3 has no number for it.
     fn leave(&mut self, ready: &mut Vec<ReadyPart>) -> bool {
-        let number = self.parts.len() as u64 + 1;
-        if number >= PARTS_MAX {
+        let count = u32::try_from(self.parts.len()).expect("below ten thousand");
+        let number = self.first + count;
+        if u64::from(number) >= PARTS_MAX {
             self.is_stopped = true;
             return false;
         }
-        let next_bytes = part_bytes_ahead(number + 1, self.part_bytes);
+        let next_bytes = part_bytes_ahead(u64::from(count) + 2, self.part_bytes);
         let next = Filling::at(self.filling.range.end, Held::for_part(next_bytes));
         let Filling { range, held } = std::mem::replace(&mut self.filling, next);
         self.parts.push(AheadPart { range, state: PartState::Sending });
         self.sending += 1;
-        ready.push(ReadyPart { number: u32::try_from(number).expect("below ten thousand"), range, held });
+        ready.push(ReadyPart { number, range, held });
         true
     }
+}
+
+impl Filling {
+    /// Keeps a piece if there is one and the budget has room for it, and is gathered from elsewhere if not.
+    fn take(&mut self, piece: Option<(&[u8], &Budget)>) {
+        let kept = match (&mut self.held, piece) {
+            (Some(held), Some((bytes, budget))) => held.push(bytes, budget),
+            (_, None) | (None, _) => false,
+        };
+        if !kept {
+            self.held = None;
+        }
+    }
+}
+
+/// Takes the first `length` of `bytes` off.
+fn take<'a>(bytes: &mut &'a [u8], length: u64) -> &'a [u8] {
+    let (piece, rest) = bytes.split_at(usize::try_from(length).expect("at most the length of bytes"));
+    *bytes = rest;
+    piece
 }
 
 impl Held {
@@ -258,6 +311,10 @@ impl Held {
     }
 }
 
+/// The first number of a head start behind what there was. Four thousand numbers below it copy 20 TiB in parts of
+/// 5 GiB; the six thousand above it are 156 GiB of a sequential writer, and beyond that the commit sends.
+const FIRST_BEHIND: u32 = 4_001;
+
 const PLACE_BYTES_MAX: u64 = 64 << 20;
 const PAY_BYTES_MIN: u64 = 4 << 10;
 const PAY_BYTES_MAX: u64 = 1 << 20;
@@ -273,7 +330,7 @@ mod tests {
     }
 
     fn wrote(ahead: &mut Ahead<()>, mib: u64, length_mib: u64) -> Vec<(u32, u64, u64, bool)> {
-        let bytes = Bytes::from(vec![7; (length_mib * MIB) as usize]);
+        let bytes = vec![7; (length_mib * MIB) as usize];
         let ready = ahead.wrote(mib * MIB, &bytes, &budget());
         ready
             .into_iter()
@@ -287,14 +344,14 @@ mod tests {
 
     #[test]
     fn the_first_part_waits_for_the_byte_behind_it_and_later_ones_do_not() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 8), []);
         assert_eq!(wrote(&mut ahead, 8, 9), [(1, 0, 8, true), (2, 8, 16, true)]);
     }
 
     #[test]
     fn a_part_that_was_written_again_is_read_from_the_staging_file() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         assert_eq!(wrote(&mut ahead, 1, 1), []);
         assert_eq!(wrote(&mut ahead, 3, 6), [(1, 0, 8, false)]);
@@ -302,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_writer_who_jumps_ahead_leaves_the_part_as_it_is() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         assert_eq!(wrote(&mut ahead, 20, 4), []);
         assert_eq!(wrote(&mut ahead, 4, 5), [(1, 0, 8, true)]);
@@ -310,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_part_written_after_it_left_is_stale_even_if_it_arrives() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 17).len(), 2);
         assert_eq!(wrote(&mut ahead, 0, 1), []);
         ahead.sent(1, Some(()));
@@ -320,12 +377,12 @@ mod tests {
 
     #[test]
     fn nothing_leaves_after_a_failure_or_a_cut() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
         ahead.sent(1, None);
         assert_eq!(wrote(&mut ahead, 9, 20), []);
         assert_eq!(currents(ahead), [false]);
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
         ahead.truncated(4 * MIB);
         assert_eq!(wrote(&mut ahead, 4, 20), []);
@@ -333,17 +390,48 @@ mod tests {
 
     #[test]
     fn a_file_emptied_before_anything_left_starts_again() {
-        let mut ahead = Ahead::new(8 * MIB);
+        let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         ahead.truncated(0);
         assert_eq!(wrote(&mut ahead, 0, 9), [(1, 0, 8, true)]);
     }
 
     #[test]
+    fn a_file_cut_before_anything_left_goes_on_from_there() {
+        let mut ahead = Ahead::at(20 * MIB, 8 * MIB);
+        assert_eq!(wrote(&mut ahead, 20, 4), []);
+        ahead.truncated(10 * MIB);
+        assert_eq!(wrote(&mut ahead, 10, 9), [(4001, 10, 18, true)]);
+    }
+
+    #[test]
+    fn a_writer_who_appends_leaves_the_first_numbers_to_what_was_there() {
+        let mut ahead = Ahead::at(100 * MIB, 8 * MIB);
+        assert_eq!(wrote(&mut ahead, 100, 8), []);
+        assert_eq!(wrote(&mut ahead, 108, 9), [(4001, 100, 108, true), (4002, 108, 116, true)]);
+    }
+
+    #[test]
+    fn what_is_too_short_for_a_part_goes_with_the_first() {
+        let mut ahead = Ahead::at(3 * MIB, 8 * MIB);
+        assert_eq!(wrote(&mut ahead, 3, 14), [(1, 0, 8, false), (2, 8, 16, true)]);
+    }
+
+    #[test]
+    fn a_writer_who_stays_elsewhere_is_followed_until_the_first_part_has_left() {
+        let mut ahead = Ahead::at(100 * MIB, 8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 1), []);
+        assert_eq!(wrote(&mut ahead, 40, 7), []);
+        assert_eq!(wrote(&mut ahead, 47, 3), [(4001, 40, 48, false)]);
+        assert_eq!(wrote(&mut ahead, 100, 30), [], "one place is enough");
+        assert_eq!(wrote(&mut ahead, 50, 6), [(4002, 48, 56, false)]);
+    }
+
+    #[test]
     fn without_memory_the_part_goes_by_the_disk() {
-        let mut ahead = Ahead::<()>::new(8 * MIB);
+        let mut ahead = Ahead::<()>::at(0, 8 * MIB);
         let small = Budget::new(4 * MIB);
-        let ready = ahead.wrote(0, &Bytes::from(vec![7; 9 << 20]), &small);
+        let ready = ahead.wrote(0, &vec![7; 9 << 20], &small);
         assert!(ready.len() == 1 && ready[0].held.is_none());
         assert_eq!(small.free_bytes(), small.total_bytes() - MIB, "what was held is given back");
     }
@@ -351,9 +439,9 @@ mod tests {
     #[test]
     fn small_writes_pay_for_what_they_hold() {
         let budget = budget();
-        let mut ahead = Ahead::<()>::new(8 * MIB);
+        let mut ahead = Ahead::<()>::at(0, 8 * MIB);
         for offset in 0..100_000 {
-            assert!(ahead.wrote(offset, &Bytes::from_static(b"x"), &budget).is_empty());
+            assert!(ahead.wrote(offset, b"x", &budget).is_empty());
         }
         assert!(budget.total_bytes() - budget.free_bytes() < 300_000);
         let (range, held) = ahead.into_head_start().held.expect("it is in memory");

@@ -23,18 +23,19 @@
 //! **Giving up** an upload comes before finding out about it: once it is aborted, a completion
 //! still under way somewhere cannot take effect after we have looked.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Semaphore;
 
-use super::content::{Home, Snapshot};
+use super::content::{Home, Segment, Snapshot};
 use super::fetch::fetch;
 use super::plan::{self, Plan, PlannedPart, Shape, Source, Uploaded};
 use super::ranges::Claim;
 use super::staging::StagingFile;
-use super::{COMMIT_ID, Sessions, Target};
+use super::{COMMIT_ID, Origin, Sessions, Target};
 use crate::budget::{Budget, Reservation};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -71,7 +72,7 @@ pub(super) struct Commit {
     pub(super) note_upload: NoteUpload,
 }
 
-/// An upload begun ahead of the commit, and its parts: number `index + 1`, `None` if stale.
+/// An upload begun ahead of the commit, and its parts, `None` if stale.
 #[derive(Debug)]
 pub(super) struct BegunUpload {
     pub(super) upload: Upload,
@@ -81,7 +82,8 @@ pub(super) struct BegunUpload {
 }
 
 /// Why an attempt failed: by S3's answer, which may hide an effect, or before one was asked for.
-enum Trouble {
+#[derive(Debug)]
+pub(super) enum Trouble {
     Remote(S3Error),
     Local(Error),
 }
@@ -89,6 +91,15 @@ enum Trouble {
 impl From<S3Error> for Trouble {
     fn from(error: S3Error) -> Self {
         Self::Remote(error)
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Remote(error) => error.into(),
+            Trouble::Local(error) => error,
+        }
     }
 }
 
@@ -166,9 +177,11 @@ impl Commit {
             Some(begun) => begun,
             None => self.begin_upload().await?,
         };
-        // The plan keeps what left ahead in its order and under its number, and may end before it.
-        let mut parts: Vec<_> = parts.into_iter().take(plan.len()).filter_map(|(_, part)| part).collect();
-        parts.retain(|part| plan[part.number as usize - 1].source == Source::Uploaded);
+        // The plan keeps what left ahead under its number, and may end before it.
+        let kept: HashSet<u32> =
+            plan.iter().filter(|part| part.source == Source::Uploaded).map(|part| part.number).collect();
+        let mut parts: Vec<_> = parts.into_iter().filter_map(|(_, part)| part).collect();
+        parts.retain(|part| kept.contains(&part.number));
         match self.send_parts(&upload, plan).await {
             Ok(sent) => parts.extend(sent),
             Err(trouble) => {
@@ -251,28 +264,9 @@ impl Commit {
             return Ok((Body::from(bytes.clone()), None));
         }
         let paid = pay(&self.sessions.budget, range.len()).await;
-        let segments = self.snapshot.segments(range);
-        if let [segment] = &segments[..]
-            && let Home::Local(file) = &segment.home
-        {
-            return Ok((Body::from(read_staged(Arc::clone(file), range).await?), Some(paid)));
-        }
-        let mut bytes = BytesMut::with_capacity(usize::try_from(range.len()).unwrap_or(0));
-        for segment in segments {
-            match (segment.home, &self.snapshot.base) {
-                (Home::Local(file), _) => bytes.extend_from_slice(&read_staged(file, segment.range).await?),
-                (Home::Base, Some(base)) => {
-                    let Target { gateway, key, .. } = &self.target;
-                    let pieces = fetch(gateway, key, segment.range, &base.etag).await?;
-                    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
-                }
-                (Home::Zeros | Home::Base, _) => {
-                    bytes.resize(bytes.len() + usize::try_from(segment.range.len()).unwrap_or(0), 0);
-                }
-            }
-        }
+        let bytes = gather(&self.target, self.snapshot.base.as_ref(), self.snapshot.segments(range)).await?;
         assert_eq!(bytes.len() as u64, range.len(), "segments cover the range");
-        Ok((Body::from(bytes.freeze()), Some(paid)))
+        Ok((Body::from(bytes), Some(paid)))
     }
 
     /// Looks whether this commit took effect although its answer does not say so.
@@ -311,6 +305,26 @@ pub(super) async fn describe(target: &Target, version: &ObjectMeta) -> Result<Co
     }
 }
 
+/// Makes the object a copy of a version of another one.
+pub(super) async fn copy(
+    target: &Target,
+    condition: &Precondition,
+    origin: &Origin,
+) -> Result<CommitReceipt, S3Error> {
+    let commit_id = fresh_id();
+    let object = named(&target.object, &commit_id);
+    let (Target { gateway, key, .. }, Origin { gateway: source, key: source_key, version }) =
+        (target, origin);
+    match gateway.copy(source, source_key, version, key, Some(&object), condition).await {
+        Ok(etag) => Ok(CommitReceipt { meta: described(etag, version.size, object) }),
+        Err(error) if may_hide_an_effect(error.kind()) => match seen(target, &commit_id).await {
+            Some(meta) => Ok(CommitReceipt { meta }),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// A name for one commit. Collisions would need 2^64 of them.
 pub(super) fn fresh_id() -> String {
     format!("{:032x}", fastrand::u128(..))
@@ -345,6 +359,32 @@ pub(super) async fn read_staged(file: Arc<StagingFile>, range: ByteRange) -> Res
     }
     let read = tokio::task::spawn_blocking(move || file.read(range)).await;
     Ok(read.map_err(|panic| Error::caused(Kind::Io, "reading staged bytes", panic))??)
+}
+
+/// Puts bytes together from wherever they are: staging files, the base, or nowhere.
+pub(super) async fn gather(
+    target: &Target,
+    base: Option<&ObjectMeta>,
+    segments: Vec<Segment>,
+) -> Result<Bytes, Trouble> {
+    if let [Segment { home: Home::Local(file), range }] = &segments[..] {
+        return Ok(read_staged(Arc::clone(file), *range).await?);
+    }
+    let length: u64 = segments.iter().map(|segment| segment.range.len()).sum();
+    let mut bytes = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+    for segment in segments {
+        match (segment.home, base) {
+            (Home::Local(file), _) => bytes.extend_from_slice(&read_staged(file, segment.range).await?),
+            (Home::Base, Some(base)) => {
+                let pieces = fetch(&target.gateway, &target.key, segment.range, &base.etag).await?;
+                pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+            }
+            (Home::Zeros | Home::Base, _) => {
+                bytes.resize(bytes.len() + usize::try_from(segment.range.len()).unwrap_or(0), 0);
+            }
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 /// Gives an upload up. Abort may be denied; then a lifecycle rule of the bucket cleans up.

@@ -116,11 +116,6 @@ impl Content {
         !is_as_long || !self.dirty.is_empty_within(self.size)
     }
 
-    /// Whether no byte of any version in S3 shows.
-    pub fn is_all_ours(&self) -> bool {
-        self.staged.claim().floor() == 0
-    }
-
     /// Whether a commit is reading the staged layer, or what came meanwhile has not moved down.
     pub fn has_overlay(&self) -> bool {
         !matches!(self.overlay, Overlay::Absent)
@@ -154,6 +149,27 @@ impl Content {
         self.dirty.insert(range);
         self.size = self.size.max(range.end);
         Ok(())
+    }
+
+    /// Makes `range` read as zeros, as far as the file reaches; they are only claimed, and take no room.
+    ///
+    /// # Errors
+    /// Those of the local filesystem. Some of the range may be zeros then.
+    pub fn zero(&mut self, range: ByteRange) -> io::Result<()> {
+        let range = ByteRange { start: range.start, end: range.end.min(self.size) };
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.dirty.insert(range);
+        match &mut self.overlay {
+            Overlay::Above(layer) => layer.zero(range),
+            Overlay::Absent => self.staged.zero(range),
+            Overlay::Draining { left, .. } => {
+                self.staged.zero(range)?;
+                left.remove(range);
+                Ok(())
+            }
+        }
     }
 
     /// Sets the length: what is cut off is gone, what is added is zeros.
@@ -243,6 +259,21 @@ impl Content {
         self.base = Some(version);
     }
 
+    /// Ends the freeze of a file that was empty, and shows all of `version`, which S3 has now, unless somebody
+    /// wrote or cut meanwhile. Returns whether it does.
+    pub fn show(&mut self, version: ObjectMeta) -> bool {
+        let Overlay::Above(layer) = &self.overlay else { return false };
+        if self.size > 0 || layer.file().is_some() || *layer.claim() != Claim::nothing() {
+            return false;
+        }
+        self.size = version.size;
+        self.staged.show_from(version.size);
+        self.dirty = Claim::from(version.size);
+        self.base = Some(version);
+        self.overlay = Overlay::Absent;
+        true
+    }
+
     /// Ends the freeze. What was written meanwhile has still to [move down](Self::drain).
     ///
     /// # Errors
@@ -256,8 +287,11 @@ impl Content {
         claimed.for_each(|(range, _)| left.insert(range));
         self.overlay = match layer.file() {
             Some(file) => Overlay::Draining { file: Arc::clone(file), left },
-            // Nothing was written, so what it claims is zeros, and the staged layer has those now.
-            None => Overlay::Absent,
+            // Nothing was written, so all that it claims is zeros.
+            None => {
+                left.iter().try_for_each(|range| self.staged.zero(range))?;
+                Overlay::Absent
+            }
         };
         Ok(())
     }
@@ -314,6 +348,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Write { at: u64, length: u64 },
+        Zero { at: u64, length: u64 },
         Truncate { size: u64 },
         Seal,
         Conclude,
@@ -321,11 +356,12 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (0_u8..10, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
+        let step = (0_u8..12, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
             0..4 => Step::Write { at, length },
             4 | 5 => Step::Truncate { size: at },
             6 => Step::Seal,
             7 => Step::Conclude,
+            8 | 9 => Step::Zero { at, length },
             _ => Step::Drain,
         });
         proptest::collection::vec(step, 1..30)
@@ -353,6 +389,11 @@ mod tests {
                     let end = (at + length) as usize;
                     self.model.resize(self.model.len().max(end), 0);
                     self.model[at as usize..end].copy_from_slice(&bytes);
+                }
+                Step::Zero { at, length } => {
+                    self.content.zero(ByteRange { start: at, end: at + length }).unwrap();
+                    let end = (at + length).min(self.model.len() as u64) as usize;
+                    self.model[(at as usize).min(end)..end].fill(0);
                 }
                 Step::Truncate { size } => {
                     self.content.truncate(size).unwrap();

@@ -67,7 +67,7 @@ use crate::task::Tasks;
 
 pub use self::commit::CommitReceipt;
 pub use self::recovery::{Outcome, Recovered};
-pub use self::session::{Occasion, Session};
+pub use self::session::{Occasion, Origin, Seek, Session};
 
 /// How files are staged and sent.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@
 //! S3 wants every part but the last to have at least 5 MiB. So a written run that is too short
 //! borrows from an untouched neighbour, whose borrowed bytes are then fetched and sent, and an
 //! untouched run that is too short to be copied is sent along. What was uploaded ahead keeps its
-//! number and is only asked about.
+//! number and is only asked about; what lies before and behind it is planned like a file of its own.
 //!
 //! Properties, checked below with random files: the parts, concatenated, are the file; numbers
 //! ascend and stay within 1 to 10,000; every part but the last is at least the minimum and
@@ -29,7 +29,8 @@ pub struct Shape<'a> {
     pub size: u64,
     /// The bytes that differ from the base version, or lie where it has none.
     pub dirty: &'a Claim,
-    /// What was uploaded ahead: part number `index + 1`, contiguous from the start of the file.
+    /// What was uploaded ahead: contiguous, with ascending numbers, from the start of the file or with enough
+    /// before it for a part.
     pub uploaded: &'a [Uploaded],
     /// The preferred size of a part, at least S3's minimum; a file up to this size is one PUT.
     pub part_bytes: u64,
@@ -38,6 +39,8 @@ pub struct Shape<'a> {
 /// A part that was uploaded ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Uploaded {
+    /// Its number, from 1.
+    pub number: u32,
     /// Which bytes of the file it has.
     pub range: ByteRange,
     /// Whether they are still those of the file.
@@ -79,10 +82,21 @@ pub enum Source {
 pub fn plan(shape: &Shape<'_>) -> Plan {
     assert!(shape.size <= OBJECT_BYTES_MAX, "a write beyond S3's limit is refused when it arrives");
     assert!((PART_BYTES_MIN..=PART_BYTES_MAX).contains(&shape.part_bytes), "options are clamped");
-    if shape.size <= shape.part_bytes {
+    if shape.size <= shape.part_bytes && !is_worth_copying(shape) {
         return Plan::Put;
     }
     Plan::Multipart(continued(shape).unwrap_or_else(|| from_scratch(shape)))
+}
+
+/// Whether a file that one request could carry is better put together inside S3.
+///
+/// Otherwise the untouched bytes are fetched, and all of them sent. Where at least the smallest part can be copied
+/// instead, that is 10 MiB, or a tenth of a second on one connection, for two requests of 20 ms.
+fn is_worth_copying(shape: &Shape<'_>) -> bool {
+    let whole = ByteRange { start: 0, end: shape.size };
+    let runs = runs(shape, whole, PART_BYTES_MIN);
+    runs.len() > 1
+        && runs.iter().any(|(range, source)| *source == Source::Copy && range.len() >= PART_BYTES_MIN)
 }
 
 /// The part that a sequential writer fills under `number`: its size grows with the file.
@@ -100,31 +114,44 @@ pub fn part_bytes_ahead(number: u64, part_bytes: u64) -> u64 {
     part_bytes.saturating_mul(factor).min(PART_BYTES_MAX)
 }
 
-/// Goes on behind the parts that were uploaded ahead; `None` if there are none, or too many.
+/// Plans around the parts that were uploaded ahead; `None` if there are none, or no numbers for the rest.
 fn continued(shape: &Shape<'_>) -> Option<Vec<PlannedPart>> {
-    let mut parts = Vec::new();
-    for uploaded in shape.uploaded.iter().take_while(|uploaded| uploaded.range.end <= shape.size) {
-        let source = if uploaded.current { Source::Uploaded } else { Source::Send };
-        parts.push((uploaded.range, source));
-    }
-    let mut at = parts.last()?.0.end;
-    while at < shape.size {
-        let bytes = part_bytes_ahead(parts.len() as u64 + 1, shape.part_bytes);
-        let end = shape.size.min(at + bytes);
-        parts.push((ByteRange { start: at, end }, Source::Send));
-        at = end;
-    }
-    (parts.len() as u64 <= PARTS_MAX).then(|| numbered(parts))
+    let kept = shape.uploaded.partition_point(|uploaded| uploaded.range.end <= shape.size);
+    let kept = &shape.uploaded[..kept];
+    let (first, last) = (kept.first()?, kept.last()?);
+    let head = ByteRange { start: 0, end: first.range.start };
+    let tail = ByteRange { start: last.range.end, end: shape.size };
+    let mut parts = numbered(1, cut(shape, head, u64::from(first.number) - 1)?);
+    parts.extend(kept.iter().map(|uploaded| PlannedPart {
+        number: uploaded.number,
+        range: uploaded.range,
+        source: if uploaded.current { Source::Uploaded } else { Source::Send },
+    }));
+    let numbers = PARTS_MAX.checked_sub(u64::from(last.number))?;
+    parts.extend(numbered(last.number + 1, cut(shape, tail, numbers)?));
+    Some(parts)
 }
 
-/// Starts from nothing, in parts just large enough that ten thousand suffice.
+/// Starts from nothing.
 fn from_scratch(shape: &Shape<'_>) -> Vec<PlannedPart> {
+    let whole = ByteRange { start: 0, end: shape.size };
+    numbered(
+        1,
+        cut(shape, whole, PARTS_MAX).expect("ten thousand of the largest parts are the largest object"),
+    )
+}
+
+/// Cuts a stretch of the file into parts just large enough that so many suffice; `None` if not even the largest do.
+fn cut(shape: &Shape<'_>, stretch: ByteRange, parts_max: u64) -> Option<Vec<Run>> {
     let mut grain = Grain { part_bytes: shape.part_bytes, copy_bytes_min: PART_BYTES_MIN };
     loop {
-        let runs = runs(shape, grain.copy_bytes_min);
+        let runs = runs(shape, stretch, grain.copy_bytes_min);
         let parts: Vec<_> = runs.iter().flat_map(|run| split(*run, shape.size, grain.part_bytes)).collect();
-        if parts.len() as u64 <= PARTS_MAX {
-            return numbered(parts);
+        if parts.len() as u64 <= parts_max {
+            return Some(parts);
+        }
+        if grain.part_bytes == PART_BYTES_MAX && grain.copy_bytes_min > stretch.len() {
+            return None;
         }
         grain = grain.coarser();
     }
@@ -140,7 +167,7 @@ struct Grain {
 }
 
 impl Grain {
-    /// Ends: at the coarsest the whole file is one run, in the largest parts there are.
+    /// At the coarsest all is one run, in the largest parts there are.
     fn coarser(self) -> Self {
         Self {
             part_bytes: (self.part_bytes * 2).min(PART_BYTES_MAX),
@@ -152,9 +179,9 @@ impl Grain {
 /// A stretch of the file that is wholly sent or wholly copied.
 type Run = (ByteRange, Source);
 
-/// Cuts the file into runs, all of which but the last are large enough to be parts.
-fn runs(shape: &Shape<'_>, copy_bytes_min: u64) -> Vec<Run> {
-    let mut rest = without_short_copies(shape, copy_bytes_min).into_iter().peekable();
+/// Cuts a stretch of the file into runs, all of which but the last of the file are large enough to be parts.
+fn runs(shape: &Shape<'_>, stretch: ByteRange, copy_bytes_min: u64) -> Vec<Run> {
+    let mut rest = without_short_copies(shape, stretch, copy_bytes_min).into_iter().peekable();
     let mut runs: Vec<Run> = Vec::new();
     while let Some((mut range, source)) = rest.next() {
         let missing = PART_BYTES_MIN.saturating_sub(range.len());
@@ -182,13 +209,34 @@ fn runs(shape: &Shape<'_>, copy_bytes_min: u64) -> Vec<Run> {
         }
         runs.push((range, source));
     }
+    if stretch.end < shape.size {
+        lengthen_last(&mut runs);
+    }
     runs
 }
 
+/// Makes the last run large enough for a part that others follow.
+fn lengthen_last(runs: &mut Vec<Run>) {
+    while let [.., (left, left_source), (last, source)] = &mut runs[..]
+        && last.len() < PART_BYTES_MIN
+    {
+        let missing = PART_BYTES_MIN - last.len();
+        if left.len() >= missing + PART_BYTES_MIN {
+            left.end -= missing;
+            last.start -= missing;
+            *source = Source::Send;
+        } else {
+            left.end = last.end;
+            *left_source = Source::Send;
+            runs.pop();
+        }
+    }
+}
+
 /// The written and the untouched runs, alternating; an untouched one that is too short counts as written.
-fn without_short_copies(shape: &Shape<'_>, copy_bytes_min: u64) -> Vec<Run> {
+fn without_short_copies(shape: &Shape<'_>, stretch: ByteRange, copy_bytes_min: u64) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for (range, dirty) in shape.dirty.pieces(ByteRange { start: 0, end: shape.size }) {
+    for (range, dirty) in shape.dirty.pieces(stretch) {
         // The last part may have any size.
         let too_short = range.len() < copy_bytes_min && range.end < shape.size;
         let source = if dirty || too_short { Source::Send } else { Source::Copy };
@@ -224,9 +272,8 @@ fn split((range, source): Run, size: u64, part_bytes: u64) -> Vec<Run> {
     parts
 }
 
-fn numbered(parts: Vec<Run>) -> Vec<PlannedPart> {
-    let numbers = 1..=u32::try_from(PARTS_MAX).expect("ten thousand");
-    numbers.zip(parts).map(|(number, (range, source))| PlannedPart { number, range, source }).collect()
+fn numbered(first: u32, parts: Vec<Run>) -> Vec<PlannedPart> {
+    (first..).zip(parts).map(|(number, (range, source))| PlannedPart { number, range, source }).collect()
 }
 
 /// One request copies at most 5 GiB, at about the speed of one connection. Pieces of 512 MiB
@@ -246,6 +293,10 @@ mod tests {
 
     fn range(start: u64, end: u64) -> ByteRange {
         ByteRange { start, end }
+    }
+
+    fn eight(index: u64) -> ByteRange {
+        range(index * 8 * MIB, (index + 1) * 8 * MIB)
     }
 
     fn dirty(floor: u64, ranges: &[ByteRange]) -> Claim {
@@ -275,6 +326,28 @@ mod tests {
     }
 
     #[test]
+    fn what_can_be_copied_is_not_fetched_for_one_put() {
+        let sources =
+            |size, dirty: &Claim| match plan(&Shape { size, dirty, uploaded: &[], part_bytes: 8 * MIB }) {
+                Plan::Put => vec![],
+                Plan::Multipart(parts) => parts.iter().map(|part| part.source).collect(),
+            };
+        assert_eq!(sources(6 * MIB, &dirty(5 * MIB, &[])), [Source::Copy, Source::Send]);
+        assert_eq!(sources(6 * MIB, &dirty(5 * MIB - 1, &[])), []);
+        assert_eq!(sources(8 * MIB, &dirty(8 * MIB, &[range(4 * MIB, 4 * MIB + 1)])), []);
+    }
+
+    #[test]
+    fn what_lies_before_an_append_is_copied_around_an_edit() {
+        let appended = Uploaded { number: 4_001, range: range(100 * MIB, 108 * MIB), current: true };
+        let claim = dirty(100 * MIB, &[range(50 * MIB, 50 * MIB + 1)]);
+        let parts = parts(109 * MIB, &claim, &[appended]);
+        let numbers: Vec<_> = parts.iter().map(|part| (part.number, part.source)).collect();
+        let (copy, send) = (Source::Copy, Source::Send);
+        assert_eq!(numbers, [(1, copy), (2, send), (3, copy), (4_001, Source::Uploaded), (4_002, send)]);
+    }
+
+    #[test]
     fn an_appended_byte_is_one_copy_and_one_small_part() {
         let parts = parts(64 * MIB + 1, &dirty(64 * MIB, &[]), &[]);
         assert_eq!(parts.iter().map(|part| part.source).collect::<Vec<_>>(), [Source::Copy, Source::Send]);
@@ -298,7 +371,7 @@ mod tests {
     #[test]
     fn a_part_uploaded_ahead_keeps_its_number_and_a_stale_one_is_sent_again() {
         let ahead =
-            |index: u64, current| Uploaded { range: range(index * 8 * MIB, (index + 1) * 8 * MIB), current };
+            |index: u32, current| Uploaded { number: index + 1, range: eight(u64::from(index)), current };
         let parts = parts(17 * MIB, &Claim::from(0), &[ahead(0, false), ahead(1, true)]);
         let sources: Vec<_> = parts.iter().map(|part| (part.number, part.source)).collect();
         assert_eq!(sources, [(1, Source::Send), (2, Source::Uploaded), (3, Source::Send)]);
@@ -307,7 +380,7 @@ mod tests {
     #[test]
     fn a_part_beyond_the_end_is_left_out() {
         let ahead =
-            |index: u64| Uploaded { range: range(index * 8 * MIB, (index + 1) * 8 * MIB), current: true };
+            |index: u32| Uploaded { number: index + 1, range: eight(u64::from(index)), current: true };
         let parts = parts(12 * MIB, &Claim::from(0), &[ahead(0), ahead(1)]);
         let sources: Vec<_> = parts.iter().map(|part| (part.range.end, part.source)).collect();
         assert_eq!(sources, [(8 * MIB, Source::Uploaded), (12 * MIB, Source::Send)]);
@@ -353,16 +426,26 @@ mod tests {
         #[test]
         fn the_parts_are_the_file_when_some_were_uploaded_ahead(
             size in 9 * MIB..400 * MIB,
+            floor in 0..400 * MIB,
+            written in proptest::collection::vec((0..400 * MIB, 1..30 * MIB), 0..8),
+            start in prop_oneof![Just(0), PART_BYTES_MIN..100 * MIB],
             current in proptest::collection::vec(any::<bool>(), 0..40),
         ) {
-            let uploaded: Vec<_> = (0_u64..).zip(current)
-                .map(|(i, current)| Uploaded { range: range(i * 8 * MIB, (i + 1) * 8 * MIB), current })
+            let first = if start == 0 { 1 } else { 4_001 };
+            let uploaded: Vec<_> = (0_u32..).zip(&current)
+                .map(|(i, current)| {
+                    let at = start + u64::from(i) * 8 * MIB;
+                    Uploaded { number: first + i, range: range(at, at + 8 * MIB), current: *current }
+                })
                 .collect();
-            let parts = parts(size, &Claim::from(0), &uploaded);
-            prop_assert_eq!(check(size, &Claim::from(0), &parts), Ok(()));
-            for part in parts.iter().filter(|part| part.source == Source::Uploaded) {
-                prop_assert_eq!(uploaded[part.number as usize - 1], Uploaded { range: part.range, current: true });
-            }
+            let written: Vec<_> = written.iter().map(|(at, length)| range(*at, at + length)).collect();
+            let claim = dirty(floor, &written);
+            let parts = parts(size, &claim, &uploaded);
+            prop_assert_eq!(check(size, &claim, &parts), Ok(()));
+            let kept: Vec<_> = uploaded.iter().filter(|part| part.current && part.range.end <= size).collect();
+            let planned = parts.iter().filter(|part| part.source == Source::Uploaded);
+            let planned: Vec<_> = planned.map(|part| (part.number, part.range)).collect();
+            prop_assert_eq!(planned, kept.iter().map(|part| (part.number, part.range)).collect::<Vec<_>>());
         }
     }
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 use super::ranges::Claim;
 use crate::s3::object::ByteRange;
+use crate::sys;
 
 /// Where the files of one session are: `<id>.bytes`, `<id>.overlay`, `<id>.json`, `<id>.unfinished`.
 #[derive(Debug, Clone)]
@@ -135,6 +136,43 @@ impl StagingFile {
         Ok(bytes.into())
     }
 
+    /// Makes `range` read as zeros. It takes no room on the disk any more, where that has holes.
+    ///
+    /// # Errors
+    /// Those of fallocate(2) and pwrite(2); some of it may be zeros then.
+    pub fn punch(&self, range: ByteRange) -> io::Result<()> {
+        let end = range.end.min(self.file.metadata()?.len());
+        if range.start >= end {
+            return Ok(());
+        }
+        match sys::punch_hole(&self.file, range.start, end - range.start) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                let zeros = [0; ZEROS_BYTES];
+                let starts = (range.start..end).step_by(ZEROS_BYTES);
+                let length = |start: u64| usize::try_from(end - start).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+                starts.into_iter().try_for_each(|start| self.write(start, &zeros[..length(start)]))
+            }
+            punched => punched,
+        }
+    }
+
+    /// The first byte of `range` that does not lie in a hole.
+    ///
+    /// # Errors
+    /// Those of lseek(2).
+    pub fn first_data(&self, range: ByteRange) -> io::Result<Option<u64>> {
+        Ok(sys::next_data(&self.file, range.start)?.filter(|at| *at < range.end))
+    }
+
+    /// The first byte of `range` that lies in a hole, or behind the end of the staging file.
+    ///
+    /// # Errors
+    /// Those of lseek(2).
+    pub fn first_hole(&self, range: ByteRange) -> io::Result<Option<u64>> {
+        let hole = sys::next_hole(&self.file, range.start)?.unwrap_or(range.start);
+        Ok(Some(hole).filter(|at| *at < range.end))
+    }
+
     /// Drops everything from `size` on.
     ///
     /// # Errors
@@ -214,6 +252,23 @@ impl Layer {
         Ok(())
     }
 
+    /// Claims nothing below `size` any more. Nothing may have been written there.
+    pub fn show_from(&mut self, size: u64) {
+        self.claim = Claim::from(size);
+    }
+
+    /// Claims `range`, as zeros, which take no room.
+    ///
+    /// # Errors
+    /// As [`StagingFile::punch`]; nothing new is claimed then.
+    pub fn zero(&mut self, range: ByteRange) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.punch(range)?;
+        }
+        self.claim.insert(range);
+        Ok(())
+    }
+
     /// Claims everything from `size` on, as zeros.
     ///
     /// # Errors
@@ -235,6 +290,9 @@ impl Role {
         }
     }
 }
+
+/// Written at a time where a file system knows no holes.
+const ZEROS_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot use its scratch directory has failed")]

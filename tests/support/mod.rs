@@ -535,7 +535,6 @@ impl OpenFile<'_> {
     /// `pwrite`, in the pieces that the kernel makes.
     pub(crate) async fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         for (at, piece) in (0..).map(|piece| piece * PIECE_BYTES as u64).zip(bytes.chunks(PIECE_BYTES)) {
-            let piece = Bytes::copy_from_slice(piece);
             self.mount.filesystem.write(self.handle, offset + at, piece).await?;
         }
         Ok(())

@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Takes the committed version as the new base. What was written meanwhile stays journalled.
-    fn conclude(&self, receipt: &CommitReceipt) {
+    pub(super) fn conclude(&self, receipt: &CommitReceipt) {
         let mut core = self.core.lock();
         let version = receipt.meta().clone();
         core.condition = Precondition::MustMatch(version.etag.clone());
@@ -122,7 +122,7 @@ impl Session {
     ///
     /// Locks anew for each piece: writers come in between. A failure (a full disk) fails the
     /// session; what could not be moved stays in the staging directory, and recovery keeps it.
-    fn move_down(&self) {
+    pub(super) fn move_down(&self) {
         let step = |is_sealed: bool| {
             let content = &mut self.core.lock().content;
             if is_sealed { content.unseal().map(|()| true) } else { content.drain() }
@@ -131,8 +131,11 @@ impl Session {
         while let Ok(true) = moved {
             moved = step(false);
         }
-        if let Err(error) = moved {
-            self.fail(Error::from(error).context("staging what was written during a commit"));
+        match moved {
+            Ok(_) => self.core.lock().begin_ahead(self.sessions.options.part_bytes),
+            Err(error) => {
+                self.fail(Error::from(error).context("staging what was written during a commit"));
+            }
         }
     }
 

@@ -10,12 +10,12 @@ use tokio::sync::OnceCell;
 use super::{Core, Session};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
-use crate::s3::object::NewObject;
+use crate::s3::object::{NewObject, ObjectMeta};
 use crate::s3::{Body, Gateway, Part, Upload};
 use crate::write::Target;
 use crate::write::ahead::{Ahead, ReadyPart};
 use crate::write::commit;
-use crate::write::staging::StagingFile;
+use crate::write::content::Segment;
 
 /// A multipart upload that begins when the first part leaves for it.
 #[derive(Debug)]
@@ -26,6 +26,13 @@ pub(super) struct EarlyUpload {
     /// The description it is begun with, commit id included.
     pub(super) object: NewObject,
     pub(super) commit_id: String,
+}
+
+/// Where the bytes of a part are that is not in memory.
+struct Scattered {
+    target: Target,
+    base: Option<ObjectMeta>,
+    segments: Vec<Segment>,
 }
 
 /// A part on its way. However that ends, the session hears of it, or its commit would wait for good.
@@ -68,26 +75,29 @@ impl Session {
                 Arc::clone(core.early.insert(Arc::new(EarlyUpload::of(&core.target))))
             }
         };
-        let file = core.content.staging_file().cloned();
+        // What is written to it from here on makes it stale, wherever its bytes are gathered.
+        let scattered = Scattered {
+            target: core.target.clone(),
+            base: core.content.base().cloned(),
+            segments: if part.held.is_some() { Vec::new() } else { core.content.segments(part.range) },
+        };
         let departure = Departure { session: Arc::clone(self), number: part.number, part: None };
         // Detached: it reports to the session, and the commit waits for that.
-        drop(self.sessions.tasks.spawn("part ahead", departure.travel(early, part, file)));
+        drop(self.sessions.tasks.spawn("part ahead", departure.travel(early, part, scattered)));
     }
 
-    async fn send_ahead(
-        &self,
-        early: &EarlyUpload,
-        part: ReadyPart,
-        file: Option<Arc<StagingFile>>,
-    ) -> Result<Part> {
-        let (bytes, _paid) = match (part.held, file) {
-            (Some(held), _) => held.into_bytes(),
-            (None, Some(file)) => {
+    async fn send_ahead(&self, early: &EarlyUpload, part: ReadyPart, scattered: Scattered) -> Result<Part> {
+        let (bytes, _paid) = match part.held {
+            Some(held) => held.into_bytes(),
+            None => {
                 let paid = commit::pay(&self.sessions.budget, part.range.len()).await;
-                (commit::read_staged(file, part.range).await?, vec![paid])
+                let Scattered { target, base, segments } = scattered;
+                (commit::gather(&target, base.as_ref(), segments).await?, vec![paid])
             }
-            (None, None) => return Err(Error::new(Kind::Io, "a part that nobody wrote")),
         };
+        if bytes.len() as u64 != part.range.len() {
+            return Err(Error::new(Kind::Io, "the file was cut while a part of it left"));
+        }
         let upload = early.begun(self).await?;
         Ok(upload.put_part(part.number, Body::from(bytes)).await?)
     }
@@ -121,9 +131,9 @@ impl Session {
 }
 
 impl Departure {
-    async fn travel(mut self, early: Arc<EarlyUpload>, part: ReadyPart, file: Option<Arc<StagingFile>>) {
+    async fn travel(mut self, early: Arc<EarlyUpload>, part: ReadyPart, scattered: Scattered) {
         let number = self.number;
-        match self.session.send_ahead(&early, part, file).await {
+        match self.session.send_ahead(&early, part, scattered).await {
             Ok(part) => self.part = Some(part),
             Err(error) => tracing::debug!(%error, number, "a part did not leave ahead"),
         }

@@ -5,8 +5,10 @@
 //! their own, one at a time, because they must end even when nobody waits for them any more.
 
 mod committing;
+mod copying;
 mod departing;
 mod ending;
+mod space;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+pub use self::copying::Origin;
+pub use self::space::Seek;
 
 use self::departing::EarlyUpload;
 use super::ahead::Ahead;
@@ -61,7 +66,7 @@ struct Core {
     /// What must be true for the next commit to take effect.
     condition: Precondition,
     content: Content,
-    /// `None` where a version in S3 shows through: its bytes lie before those that are written.
+    /// `None` from when a commit has taken it until that is over.
     ahead: Option<Ahead>,
     /// The upload that parts leave for ahead of the commit.
     early: Option<Arc<EarlyUpload>>,
@@ -98,11 +103,12 @@ enum Work {
 impl Session {
     pub(super) fn new(sessions: Arc<Sessions>, place: Place, target: Target, base: Base) -> Arc<Self> {
         let (condition, base) = base.into_parts();
-        let ahead = base.is_none().then(|| Ahead::new(sessions.options.part_bytes));
+        let content = Content::new(place, base);
+        let ahead = Some(Ahead::at(content.size(), sessions.options.part_bytes));
         let core = Core {
             target,
             condition,
-            content: Content::new(place, base),
+            content,
             ahead,
             early: None,
             journal: None,
@@ -152,9 +158,9 @@ impl Session {
     pub fn write(
         self: &Arc<Self>,
         offset: u64,
-        bytes: Bytes,
+        bytes: &[u8],
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
-        let staged = self.stage(&mut self.core.lock(), offset, &bytes);
+        let staged = self.stage(&mut self.core.lock(), offset, bytes);
         let session = Arc::clone(self);
         async move {
             staged?;
@@ -163,24 +169,26 @@ impl Session {
         }
     }
 
-    /// Writes `bytes` at the end of the file, wherever that is by now; returns where it was.
+    /// Writes `bytes` at the end of the file, wherever that is by now. Returns where it was, and the
+    /// future that [`write`](Self::write) returns.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn append(
         self: &Arc<Self>,
-        bytes: Bytes,
-    ) -> impl Future<Output = Result<u64>> + Send + 'static + use<> {
+        bytes: &[u8],
+    ) -> (u64, impl Future<Output = Result<()>> + Send + 'static + use<>) {
         let mut core = self.core.lock();
         let offset = core.content.size();
-        let staged = self.stage(&mut core, offset, &bytes);
+        let staged = self.stage(&mut core, offset, bytes);
         drop(core);
         let session = Arc::clone(self);
-        async move {
+        let room = async move {
             staged?;
             session.room().await;
-            Ok(offset)
-        }
+            Ok(())
+        };
+        (offset, room)
     }
 
     /// Sets the length: what is cut off is gone, what is added is zeros.
@@ -198,13 +206,8 @@ impl Session {
         core.content.truncate(size)?;
         core.touched = true;
         let is_committing = core.content.has_overlay();
-        match &mut core.ahead {
-            Some(ahead) if !is_committing => ahead.truncated(size),
-            // The version in S3 shows no more, so a sequential writer may have a head start again.
-            None if size == 0 && !is_committing => {
-                core.ahead = Some(Ahead::new(self.sessions.options.part_bytes))
-            }
-            _ => {}
+        if let (Some(ahead), false) = (&mut core.ahead, is_committing) {
+            ahead.truncated(size);
         }
         Ok(())
     }
@@ -371,7 +374,7 @@ impl Session {
         Ok(())
     }
 
-    fn stage(self: &Arc<Self>, core: &mut Core, offset: u64, bytes: &Bytes) -> Result<()> {
+    fn stage(self: &Arc<Self>, core: &mut Core, offset: u64, bytes: &[u8]) -> Result<()> {
         core.check()?;
         if bytes.is_empty() {
             return Ok(());
@@ -447,6 +450,17 @@ impl Core {
         self.life = Life::Over;
         self.content.remove_files();
         true
+    }
+
+    /// Whether nothing was written that counts, and nothing is on its way.
+    fn is_blank(&self) -> bool {
+        let is_live = matches!(self.life, Life::Live);
+        is_live && self.content.size() == 0 && !self.content.has_overlay() && self.early.is_none()
+    }
+
+    /// Gives a sequential writer a head start from where the file ends now.
+    fn begin_ahead(&mut self, part_bytes: u64) {
+        self.ahead = Some(Ahead::at(self.content.size(), part_bytes));
     }
 
     /// No part leaves any more; those on their way still report.

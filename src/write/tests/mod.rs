@@ -1,6 +1,9 @@
 //! Sessions against the emulator: what S3 has after each story, and what it was asked.
 #![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
 
+mod streaming;
+mod zeros;
+
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -9,7 +12,6 @@ use std::task::{Context, Poll, Waker};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use bytes::Bytes;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -18,6 +20,7 @@ use super::journal::{self, Journal};
 use super::*;
 use crate::emulator::{self, AccessKey, AccountId, BucketSpec, Gate, On, RunningEmulator, User};
 use crate::name::BucketName;
+use crate::s3::object::ByteRange;
 use crate::s3::{self, Endpoint, UserMetadata, WriteRules};
 
 const MIB: usize = 1 << 20;
@@ -154,7 +157,7 @@ fn pattern(fill: u8, length: usize) -> Vec<u8> {
 
 async fn write(session: &Arc<Session>, offset: usize, bytes: &[u8]) {
     for (i, piece) in bytes.chunks(MIB).enumerate() {
-        session.write((offset + i * MIB) as u64, Bytes::copy_from_slice(piece)).await.unwrap();
+        session.write((offset + i * MIB) as u64, piece).await.unwrap();
     }
 }
 
@@ -180,7 +183,7 @@ async fn a_small_file_costs_exactly_one_put() {
     let receipt = flush(&session).await.unwrap().unwrap();
     assert!(flush(&session).await.unwrap().is_none(), "a flush with nothing new is free");
     assert!(session.close().await.unwrap().is_none());
-    let late = session.write(0, Bytes::from_static(b"late")).await;
+    let late = session.write(0, b"late").await;
     assert_eq!(late.unwrap_err().kind(), Kind::BadHandle, "the session is over");
     assert_eq!(world.object("a").unwrap(), b"hello world");
     assert_eq!(world.metadata("a", "mode").as_deref(), Some("33188"));
@@ -249,7 +252,9 @@ async fn an_append_copies_the_rest_inside_s3() {
     let mut bytes = pattern(3, 4 * PART);
     let base = world.existing("a", &bytes).await;
     let session = world.begin("a", base);
-    assert_eq!(session.append(Bytes::from_static(b"tail")).await.unwrap(), 4 * PART as u64);
+    let (at, appended) = session.append(b"tail");
+    appended.await.unwrap();
+    assert_eq!(at, 4 * PART as u64);
     bytes.extend_from_slice(b"tail");
     flush(&session).await.unwrap();
     assert!(world.object("a").unwrap() == bytes);
@@ -570,8 +575,8 @@ async fn no_file_grows_beyond_the_largest_object() {
     let world = World::new().await;
     let session = world.begin("a", Base::New);
     let limit = s3::object::limits::OBJECT_BYTES_MAX;
-    assert_eq!(session.write(limit, Bytes::from_static(b"x")).await.unwrap_err().kind(), Kind::TooLarge);
-    assert_eq!(session.write(u64::MAX, Bytes::from_static(b"x")).await.unwrap_err().kind(), Kind::TooLarge);
+    assert_eq!(session.write(limit, b"x").await.unwrap_err().kind(), Kind::TooLarge);
+    assert_eq!(session.write(u64::MAX, b"x").await.unwrap_err().kind(), Kind::TooLarge);
     assert_eq!(session.truncate(limit + 1).unwrap_err().kind(), Kind::TooLarge);
     assert_eq!(session.size(), 0);
 }
@@ -714,7 +719,7 @@ async fn a_torn_record_leaves_its_bytes_to_a_person() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_what_was_written_to_it() {
     let world = World::new().await;
-    for seed in 0..8 {
+    for seed in 0..12 {
         let mut random = fastrand::Rng::with_seed(seed);
         let key = format!("k{seed}");
         let mut model = pattern(1, random.usize(0..3 * PART));
@@ -728,7 +733,12 @@ async fn a_file_is_what_was_written_to_it() {
         for fill in 0..random.u8(5..25) {
             let beyond = random.usize(0..1000);
             let at = random.usize(0..=model.len() + beyond);
-            match random.u8(0..10) {
+            match random.u8(0..11) {
+                10 => {
+                    let end = (at + random.usize(0..2 * PART)).min(model.len());
+                    session.zero(ByteRange { start: at as u64, end: end as u64 }).unwrap();
+                    model[at.min(end)..end].fill(0);
+                }
                 0..3 => {
                     let bytes = pattern(fill, random.usize(1..100_000));
                     model.resize(model.len().max(at + bytes.len()), 0);
@@ -764,7 +774,7 @@ async fn a_file_is_what_was_written_to_it() {
 
 async fn session_append(session: &Arc<Session>, bytes: &[u8]) {
     for piece in bytes.chunks(MIB) {
-        session.append(Bytes::copy_from_slice(piece)).await.unwrap();
+        session.append(piece).1.await.unwrap();
     }
 }
 
