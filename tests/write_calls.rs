@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,12 +28,18 @@ struct Mounted {
 impl Mounted {
     /// `None`, after saying so, on a machine that cannot mount.
     fn new() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    fn with(flags: &[&str]) -> Option<Self> {
         if !can_mount() {
             return None;
         }
         let emulator = RunningEmulator::start(demo::world(Rights::Full)).unwrap();
         let mounted = Self { home: Home::new(), emulator };
-        let output = mounted.home.mount(&mounted.emulator, &demo::role_arn());
+        let role = demo::role_arn();
+        let output =
+            mounted.home.mount_with(&mounted.emulator, &[&["--role-arn", role.as_str()], flags].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
         fs::create_dir(mounted.local()).unwrap();
         emulator_is_quiet(&mounted.emulator);
@@ -79,6 +85,18 @@ fn shell(directory: &Path, script: &str) -> String {
         .unwrap();
     assert!(output.status.success(), "{script}: {}", text(&output.stdout));
     text(&output.stdout)
+}
+
+/// What the files below a folder take on the disk, in bytes. A shell would be no help: whatever this process starts
+/// closes its copy of each descriptor, and that commits what was written.
+fn room_taken(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // A record is replaced now and then.
+    let taken = |path: PathBuf| match path.is_dir() {
+        true => room_taken(&path),
+        false => fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512),
+    };
+    entries.map(taken).sum()
 }
 
 fn pattern(fill: u8, length: usize) -> Vec<u8> {
@@ -222,4 +240,26 @@ fn a_shared_mapping_reaches_s3() {
         File::open(directory.join("f")).unwrap().sync_all().unwrap();
         OpenOptions::new().append(true).open(directory.join("f")).unwrap().sync_all().unwrap();
     });
+}
+
+#[test]
+fn a_file_that_streams_takes_little_room_on_the_disk() {
+    let Some(mounted) = Mounted::with(&["--staging-size", "64MiB"]) else { return };
+    let staging = mounted.home.path().join("staging");
+    let bytes = pattern(8, 300 * MIB);
+    let mut file = File::create(mounted.bucket(A).join("f")).unwrap();
+    let mut most = 0;
+    for piece in bytes.chunks(10 * MIB) {
+        file.write_all(piece).unwrap();
+        most = most.max(room_taken(&staging));
+    }
+    // The limit, and what may be on its way above it.
+    assert!(most < (64 + 16 * 8 + 10) << 20, "{most} bytes");
+    file.write_all_at(b"changed", 100 * MIB as u64).unwrap();
+    drop(file);
+    let stored = mounted.stored(A, "f");
+    assert!(stored.len() == bytes.len() && stored[..100 * MIB] == bytes[..100 * MIB]);
+    assert!(
+        stored[100 * MIB..100 * MIB + 7] == *b"changed" && stored[100 * MIB + 7..] == bytes[100 * MIB + 7..]
+    );
 }

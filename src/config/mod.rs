@@ -89,6 +89,8 @@ pub struct Settings {
     pub cache: Option<CacheSettings>,
     /// Where files of this mount, and of no other, wait while they are written.
     pub staging_dir: PathBuf,
+    /// What files that stream may take of it.
+    pub staging_bytes_max: u64,
 
     /// Stay in the foreground.
     pub foreground: bool,

@@ -53,6 +53,7 @@ pub enum Key {
     Cache,
     CacheSize,
     StagingDir,
+    StagingSize,
     Foreground,
     LogLevel,
     LogFile,
@@ -267,6 +268,8 @@ pub const OPTIONS: &[Spec] = table! {
         "What the cache may take on the disk, of which a twentieth (16 GiB at most) stays free in any case"
     StagingDir "staging-dir" One "DIRECTORY" Mount Resources "$XDG_STATE_HOME/s3xmount, ~/.local/state/s3xmount, for root /var/lib/s3xmount"
         "Where files wait on this machine while they are written; each mount keeps a folder of its own in it"
+    StagingSize "staging-size" One "BYTES" Mount Resources "16GiB"
+        "What large files may take there while they stream; above it, parts that S3 has make room, all but the first of each file"
     Foreground "foreground" Switch "" Mount Process ""
         "Stays in the foreground and logs to the terminal"
     LogLevel "log-level" One "LEVEL" Mount Process "info"

@@ -55,6 +55,7 @@ pub fn settle(
         negative_ttl: layers.value(Key::NegativeTtl, units::duration)?.unwrap_or(NEGATIVE_TTL_DEFAULT),
         memory_bytes: layers.value(Key::Memory, memory)?.unwrap_or_else(|| default_memory(around)),
         cache: cache(layers, around)?,
+        staging_bytes_max: layers.value(Key::StagingSize, staging_size)?.unwrap_or(STAGING_BYTES_DEFAULT),
         log_level: layers.value(Key::LogLevel, log_level)?.unwrap_or(LogLevel::Info),
         log_target: match layers.value(Key::LogFile, path)? {
             Some(file) => LogTarget::File(file),
@@ -373,6 +374,15 @@ fn cache_size(text: &str) -> Result<u64, Failure> {
     Ok(bytes)
 }
 
+fn staging_size(text: &str) -> Result<u64, Failure> {
+    let bytes = units::bytes(text)?;
+    if bytes < STAGING_BYTES_MIN {
+        return Err(Failure::new(format!("{text} is too little room for files that are being written"))
+            .hint(format!("give it {}MiB or more", STAGING_BYTES_MIN >> 20)));
+    }
+    Ok(bytes)
+}
+
 fn default_staging_root(around: &Surroundings) -> Result<PathBuf, Failure> {
     if around.uid == 0 {
         return Ok(PathBuf::from("/var/lib/s3xmount"));
@@ -406,6 +416,12 @@ const MEMORY_BYTES_MIN: u64 = 64 << 20;
 /// What one is willing to lose of a disk without looking, and enough for what one works with in a week. What
 /// really bounds it on a small disk is the share that stays free.
 const CACHE_BYTES_DEFAULT: u64 = 10 << 30;
+
+/// Only few files are larger, and most disks have that much; whoever has less says so.
+const STAGING_BYTES_DEFAULT: u64 = 16 << 30;
+
+/// Some parts that are on their way, and the first of each file.
+const STAGING_BYTES_MIN: u64 = 64 << 20;
 
 /// Less would hold one file, and evict it for the next.
 const CACHE_BYTES_MIN: u64 = 64 << 20;

@@ -193,7 +193,10 @@ async fn build(
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
     let budget = Budget::new(settings.memory_bytes);
-    let staging = write::Options::new(settings.staging_dir.clone());
+    let staging = write::Options {
+        staging_bytes_max: settings.staging_bytes_max,
+        ..write::Options::new(settings.staging_dir.clone())
+    };
     let sessions = own_staging(staging, &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use serde::{Deserialize, Serialize};
 
 use super::concessions::Concession;
 use super::conditions::Writing;
@@ -28,7 +29,7 @@ pub struct Upload {
 }
 
 /// A part that S3 has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Its place in the object, from 1.
     pub number: u32,
@@ -37,7 +38,7 @@ pub struct Part {
 }
 
 /// S3 wants the checksums of composite parts again when the upload is completed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum PartChecksum {
     Crc64Nvme(String),
     Crc32(String),

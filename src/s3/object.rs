@@ -5,12 +5,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 /// The version of an object's content, quotes included, as S3 writes it.
 ///
 /// Not a hash of anything in general: multipart and encrypted objects have ETags of their own
 /// making. All that may be relied upon is that another content has another ETag.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct ETag(Arc<str>);
+
+impl From<String> for ETag {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl From<ETag> for String {
+    fn from(etag: ETag) -> Self {
+        etag.as_str().to_owned()
+    }
+}
 
 impl ETag {
     /// Takes an ETag as it came over the wire; some servers leave the quotes away in listings.
@@ -66,7 +81,7 @@ pub struct ObjectDetails {
 }
 
 /// A non-empty range of an object's bytes: `start` up to but without `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ByteRange {
     /// The first byte.
     pub start: u64,

@@ -24,6 +24,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::plan::{Uploaded, part_bytes_ahead};
+use super::ranges::RangeSet;
 use crate::budget::{Budget, Reservation};
 use crate::s3::Part;
 use crate::s3::object::ByteRange;
@@ -46,6 +47,8 @@ pub struct Ahead<P = Part> {
     elsewhere: ByteRange,
     sending: usize,
     is_stopped: bool,
+    /// What was written again in parts that were released.
+    rewritten: RangeSet,
 }
 
 /// A part that is ready to leave.
@@ -77,6 +80,10 @@ struct AheadPart<P> {
 enum PartState<P> {
     Sending,
     Uploaded(P),
+    /// S3 alone has its bytes.
+    Released(P),
+    /// The same, but some of them were written again since.
+    Overtaken(P),
     Stale,
 }
 
@@ -116,7 +123,16 @@ impl<P> Ahead<P> {
             _ => (FIRST_BEHIND, Filling::at(position, Held::default())),
         };
         let elsewhere = ByteRange { start: 0, end: 0 };
-        Self { part_bytes, first, parts: Vec::new(), filling, elsewhere, sending: 0, is_stopped: false }
+        Self {
+            part_bytes,
+            first,
+            parts: Vec::new(),
+            filling,
+            elsewhere,
+            sending: 0,
+            is_stopped: false,
+            rewritten: RangeSet::default(),
+        }
     }
 
     /// Takes note of bytes that were staged; returns the parts that are ready to leave now.
@@ -185,6 +201,64 @@ impl<P> Ahead<P> {
         }
     }
 
+    /// The first part that may be released: it has arrived, and is still what the file has.
+    ///
+    /// Never the very first: that has the headers that programs come back to.
+    pub fn releasable(&self) -> Option<ByteRange> {
+        let arrived = |part: &&AheadPart<P>| matches!(part.state, PartState::Uploaded(_));
+        self.parts.iter().skip(1).find(arrived).map(|part| part.range)
+    }
+
+    /// Takes note that S3 alone has the bytes of this part from now on.
+    pub fn released(&mut self, range: ByteRange) {
+        let index = self.parts.partition_point(|part| part.range.start < range.start);
+        let state = &mut self.parts[index].state;
+        *state = match std::mem::replace(state, PartState::Stale) {
+            PartState::Uploaded(sent) => PartState::Released(sent),
+            other => other,
+        };
+    }
+
+    /// Whether a commit of a file of `size` bytes would have to send again what S3 alone has.
+    pub fn is_overtaken(&self, size: u64, released: &RangeSet) -> bool {
+        self.parts.iter().any(|part| {
+            let is_needed = released.overlaps(part.range);
+            is_needed && (part.range.end > size || matches!(part.state, PartState::Overtaken(_)))
+        })
+    }
+
+    /// The parts that left, and S3's answers for those that are still what the file has: for whoever finishes
+    /// this in another process.
+    pub fn parts(&self) -> Vec<(Uploaded, Option<P>)>
+    where
+        P: Clone,
+    {
+        let sent = |(number, part): (u32, &AheadPart<P>)| {
+            let sent = match &part.state {
+                PartState::Uploaded(sent) | PartState::Released(sent) => Some(sent.clone()),
+                PartState::Overtaken(_) | PartState::Sending | PartState::Stale => None,
+            };
+            (Uploaded { number, range: part.range, current: sent.is_some() }, sent)
+        };
+        (self.first..).zip(&self.parts).map(sent).collect()
+    }
+
+    /// Hands over all parts up to the last one that has bytes of `released`, as they left, and what was
+    /// written again in them since. Nothing may be on its way any more.
+    pub fn into_rescue(mut self, released: &RangeSet) -> (HeadStart<P>, RangeSet) {
+        let needed = self.parts.iter().rposition(|part| released.overlaps(part.range));
+        self.parts.truncate(needed.map_or(0, |last| last + 1));
+        for part in self.parts.iter_mut().filter(|part| released.overlaps(part.range)) {
+            part.state = match std::mem::replace(&mut part.state, PartState::Stale) {
+                PartState::Overtaken(sent) => PartState::Released(sent),
+                other => other,
+            };
+        }
+        self.filling.held = None;
+        let rewritten = std::mem::take(&mut self.rewritten);
+        (self.into_head_start(), rewritten)
+    }
+
     /// Lets no more parts leave.
     pub fn stop(&mut self) {
         self.is_stopped = true;
@@ -204,8 +278,12 @@ impl<P> Ahead<P> {
     pub fn into_head_start(self) -> HeadStart<P> {
         assert_eq!(self.sending, 0, "the commit waits for the parts that are on their way");
         let uploaded = |(number, AheadPart { range, state }): (u32, AheadPart<P>)| match state {
-            PartState::Uploaded(sent) => (Uploaded { number, range, current: true }, Some(sent)),
-            PartState::Sending | PartState::Stale => (Uploaded { number, range, current: false }, None),
+            PartState::Uploaded(sent) | PartState::Released(sent) => {
+                (Uploaded { number, range, current: true }, Some(sent))
+            }
+            PartState::Sending | PartState::Stale | PartState::Overtaken(_) => {
+                (Uploaded { number, range, current: false }, None)
+            }
         };
         let range = self.filling.range;
         let held =
@@ -217,7 +295,14 @@ impl<P> Ahead<P> {
     fn spoil(&mut self, range: ByteRange) {
         let first = self.parts.partition_point(|part| part.range.end <= range.start);
         for part in self.parts[first..].iter_mut().take_while(|part| part.range.start < range.end) {
-            part.state = PartState::Stale;
+            part.state = match std::mem::replace(&mut part.state, PartState::Stale) {
+                PartState::Released(sent) | PartState::Overtaken(sent) => {
+                    let (start, end) = (range.start.max(part.range.start), range.end.min(part.range.end));
+                    self.rewritten.insert(ByteRange { start, end });
+                    PartState::Overtaken(sent)
+                }
+                _ => PartState::Stale,
+            };
         }
         if range.start < self.filling.range.end && self.filling.range.start < range.end {
             self.filling.held = None;
@@ -425,6 +510,30 @@ mod tests {
         assert_eq!(wrote(&mut ahead, 47, 3), [(4001, 40, 48, false)]);
         assert_eq!(wrote(&mut ahead, 100, 30), [], "one place is enough");
         assert_eq!(wrote(&mut ahead, 50, 6), [(4002, 48, 56, false)]);
+    }
+
+    #[test]
+    fn what_was_released_is_rescued_as_it_left() {
+        let mut ahead = Ahead::at(0, 8 * MIB);
+        assert_eq!(wrote(&mut ahead, 0, 40).len(), 5);
+        (1..=4).for_each(|number| ahead.sent(number, Some(())));
+        let second = ahead.releasable().expect("the first one stays");
+        assert_eq!((second.start, second.end), (8 * MIB, 16 * MIB));
+        ahead.released(second);
+        assert_eq!(ahead.releasable().expect("the next").start, 16 * MIB);
+        let mut released = RangeSet::default();
+        released.insert(second);
+        assert!(!ahead.is_overtaken(40 * MIB, &released) && ahead.is_overtaken(15 * MIB, &released));
+        assert_eq!(wrote(&mut ahead, 9, 1), []);
+        assert!(ahead.is_overtaken(40 * MIB, &released));
+        ahead.sent(5, Some(()));
+        let (start, rewritten) = ahead.into_rescue(&released);
+        assert_eq!(
+            start.parts.iter().map(|(part, _)| (part.number, part.current)).collect::<Vec<_>>(),
+            [(1, true), (2, true)]
+        );
+        let rewritten: Vec<_> = rewritten.iter().map(|range| (range.start / MIB, range.end / MIB)).collect();
+        assert_eq!(rewritten, [(9, 10)]);
     }
 
     #[test]

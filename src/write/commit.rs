@@ -185,16 +185,39 @@ impl Commit {
         match self.send_parts(&upload, plan).await {
             Ok(sent) => parts.extend(sent),
             Err(trouble) => {
-                give_up(upload).await;
+                self.part_with(upload).await;
                 return Err(trouble);
             }
         }
-        match upload.complete(parts, &self.condition).await {
-            Ok(etag) => Ok((etag, object)),
-            Err((error, upload)) => {
-                give_up(upload).await;
-                Err(error.into())
+        let mut upload = upload;
+        for attempt in 1.. {
+            match upload.complete(parts.clone(), &self.condition).await {
+                Ok(etag) => return Ok((etag, object)),
+                // S3 wants the parts anew, and nobody has them: the same ones may still do.
+                Err((error, same)) if self.is_irreplaceable(&error) && attempt < ATTEMPTS_MAX => {
+                    upload = same;
+                    tokio::time::sleep(pause(attempt)).await;
+                }
+                Err((error, upload)) => {
+                    self.part_with(upload).await;
+                    return Err(error.into());
+                }
             }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn is_irreplaceable(&self, error: &S3Error) -> bool {
+        error.kind() == S3ErrorKind::Conflict && !self.snapshot.released.is_empty()
+    }
+
+    /// Gives an upload up, unless it has the only copy of what was released.
+    async fn part_with(&self, upload: Upload) {
+        if self.snapshot.released.is_empty() {
+            give_up(upload).await;
+        } else {
+            let (id, key) = (upload.id(), &self.target.key);
+            tracing::error!(id, %key, "an unfinished upload stays in S3: it has what was released of a file that failed");
         }
     }
 
@@ -379,12 +402,27 @@ pub(super) async fn gather(
                 let pieces = fetch(&target.gateway, &target.key, segment.range, &base.etag).await?;
                 pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
             }
+            (Home::Released, _) => return Err(only_in_an_upload(segment.range, target).into()),
             (Home::Zeros | Home::Base, _) => {
                 bytes.resize(bytes.len() + usize::try_from(segment.range.len()).unwrap_or(0), 0);
             }
         }
     }
     Ok(bytes.freeze())
+}
+
+/// Why released bytes cannot be had.
+pub(super) fn only_in_an_upload(range: ByteRange, target: &Target) -> Error {
+    let Target { gateway, key, .. } = target;
+    let (start, bucket) = (range.start, gateway.bucket());
+    Error::new(
+        Kind::Io,
+        format!(
+            "{} bytes from {start} on of s3://{bucket}/{key} were released from the staging directory, and are only in \
+             parts of an unfinished upload; hint: a larger --staging-size keeps them",
+            range.len()
+        ),
+    )
 }
 
 /// Gives an upload up. Abort may be denied; then a lifecycle rule of the bucket cleans up.

@@ -30,6 +30,8 @@ pub struct Content {
     base: Option<ObjectMeta>,
     staged: Layer,
     overlay: Overlay,
+    /// Staged bytes that are only in the unfinished upload by now: the staging file has a hole there.
+    released: RangeSet,
     /// What S3 does not have, or will not have once the running commit is over.
     dirty: Claim,
     /// Whether the local files are removed already, or somebody else takes care of them.
@@ -55,6 +57,8 @@ pub struct Snapshot {
     pub base: Option<ObjectMeta>,
     /// What was written on top of that.
     pub staged: Layer,
+    /// What of that is only in the unfinished upload.
+    pub released: RangeSet,
     /// What the base does not have.
     pub dirty: Claim,
 }
@@ -75,6 +79,8 @@ pub enum Home {
     Local(Arc<StagingFile>),
     /// Nowhere: zeros.
     Zeros,
+    /// In a part of the unfinished upload, where nobody can read it before that is completed.
+    Released,
     /// In the base version.
     Base,
 }
@@ -90,6 +96,7 @@ impl Content {
             base,
             staged,
             overlay: Overlay::Absent,
+            released: RangeSet::default(),
             dirty: Claim::from(size),
             leaves_files: false,
         }
@@ -143,6 +150,9 @@ impl Content {
             layer.truncate(self.size)?;
             return Err(error);
         }
+        if !matches!(self.overlay, Overlay::Above(_)) {
+            self.released.remove(range);
+        }
         if let Overlay::Draining { left, .. } = &mut self.overlay {
             left.remove(range);
         }
@@ -162,14 +172,15 @@ impl Content {
         }
         self.dirty.insert(range);
         match &mut self.overlay {
-            Overlay::Above(layer) => layer.zero(range),
-            Overlay::Absent => self.staged.zero(range),
+            Overlay::Above(layer) => return layer.zero(range),
+            Overlay::Absent => self.staged.zero(range)?,
             Overlay::Draining { left, .. } => {
                 self.staged.zero(range)?;
                 left.remove(range);
-                Ok(())
             }
         }
+        self.released.remove(range);
+        Ok(())
     }
 
     /// Sets the length: what is cut off is gone, what is added is zeros.
@@ -178,13 +189,17 @@ impl Content {
     /// Those of the local filesystem; nothing has changed then.
     pub fn truncate(&mut self, size: u64) -> io::Result<()> {
         if size < self.size {
+            let cut = ByteRange { start: size, end: u64::MAX };
             match &mut self.overlay {
                 Overlay::Above(layer) => layer.truncate(size)?,
                 Overlay::Absent => self.staged.truncate(size)?,
                 Overlay::Draining { left, .. } => {
                     self.staged.truncate(size)?;
-                    left.remove(ByteRange { start: size, end: u64::MAX });
+                    left.remove(cut);
                 }
+            }
+            if !matches!(self.overlay, Overlay::Above(_)) {
+                self.released.remove(cut);
             }
             self.dirty.truncate(size);
         }
@@ -209,7 +224,7 @@ impl Content {
             if is_overlaid {
                 segments.push(Segment { range, home: overlaid.clone() });
             } else {
-                segments.extend(segments_of(&self.staged, range));
+                segments.extend(segments_of(&self.staged, &self.released, range));
             }
         }
         segments
@@ -250,13 +265,49 @@ impl Content {
             size: self.size,
             base: self.base.clone(),
             staged: self.staged.clone(),
+            released: self.released.clone(),
             dirty: self.dirty.clone(),
         }
     }
 
     /// Takes note of the version that a commit made of what was sealed.
     pub fn committed(&mut self, version: ObjectMeta) {
+        self.show_released();
         self.base = Some(version);
+    }
+
+    /// Takes note of a version that has all that was released, but ends at `version.size`, and does not have
+    /// what lies in `rewritten`: that is newer.
+    pub fn rescued(&mut self, version: ObjectMeta, rewritten: &RangeSet) {
+        self.show_released();
+        self.dirty.truncate(version.size);
+        rewritten.iter().for_each(|range| self.dirty.insert(range));
+        self.base = Some(version);
+    }
+
+    /// What was only in an upload is in the version that came of it, and shows from there.
+    fn show_released(&mut self) {
+        std::mem::take(&mut self.released).iter().for_each(|range| self.staged.show(range));
+    }
+
+    /// Takes the bytes of `range` out of the staging file: they are in an unfinished upload. No commit may be
+    /// running.
+    ///
+    /// # Errors
+    /// Those of fallocate(2); what is not released then is still staged.
+    pub fn release(&mut self, range: ByteRange) -> io::Result<()> {
+        assert!(!self.has_overlay(), "a commit reads what is staged");
+        if let Some(file) = self.staged.file() {
+            // First: what is half punched may not be taken for zeros.
+            self.released.insert(range);
+            file.punch(range)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes that are only in the unfinished upload.
+    pub fn released(&self) -> &RangeSet {
+        &self.released
     }
 
     /// Ends the freeze of a file that was empty, and shows all of `version`, which S3 has now, unless somebody
@@ -281,6 +332,7 @@ impl Content {
     pub fn unseal(&mut self) -> io::Result<()> {
         let Overlay::Above(layer) = &self.overlay else { return Ok(()) };
         self.staged.truncate(layer.claim().floor())?;
+        self.released.remove(ByteRange { start: layer.claim().floor(), end: u64::MAX });
         let mut left = RangeSet::default();
         let whole = ByteRange { start: 0, end: self.size };
         let claimed = layer.claim().pieces(whole).into_iter().filter(|(_, claimed)| *claimed);
@@ -289,7 +341,10 @@ impl Content {
             Some(file) => Overlay::Draining { file: Arc::clone(file), left },
             // Nothing was written, so all that it claims is zeros.
             None => {
-                left.iter().try_for_each(|range| self.staged.zero(range))?;
+                for range in left.iter() {
+                    self.staged.zero(range)?;
+                    self.released.remove(range);
+                }
                 Overlay::Absent
             }
         };
@@ -308,6 +363,7 @@ impl Content {
             let range = ByteRange { start: run.start, end: run.end.min(run.start + DRAIN_BYTES) };
             let bytes = file.read(range)?;
             self.staged.write(range.start, &bytes, &self.place)?;
+            self.released.remove(range);
             left.remove(range);
             return Ok(true);
         }
@@ -320,15 +376,23 @@ impl Content {
 impl Snapshot {
     /// Where the bytes of `range` are.
     pub fn segments(&self, range: ByteRange) -> Vec<Segment> {
-        segments_of(&self.staged, range)
+        segments_of(&self.staged, &self.released, range)
     }
 }
 
-fn segments_of(staged: &Layer, range: ByteRange) -> Vec<Segment> {
+fn segments_of(staged: &Layer, released: &RangeSet, range: ByteRange) -> Vec<Segment> {
     let local = staged.file().map_or(Home::Zeros, |file| Home::Local(Arc::clone(file)));
-    let home = |is_staged| if is_staged { local.clone() } else { Home::Base };
-    let pieces = staged.claim().pieces(range).into_iter();
-    pieces.map(|(range, is_staged)| Segment { range, home: home(is_staged) }).collect()
+    let mut segments = Vec::new();
+    for (range, is_staged) in staged.claim().pieces(range) {
+        if !is_staged {
+            segments.push(Segment { range, home: Home::Base });
+            continue;
+        }
+        let home = |is_released| if is_released { Home::Released } else { local.clone() };
+        let pieces = released.pieces(range).into_iter();
+        segments.extend(pieces.map(|(range, is_released)| Segment { range, home: home(is_released) }));
+    }
+    segments
 }
 
 /// Moved at a time while the session is locked: well below a millisecond.
@@ -349,6 +413,7 @@ mod tests {
     enum Step {
         Write { at: u64, length: u64 },
         Zero { at: u64, length: u64 },
+        Release { at: u64, length: u64 },
         Truncate { size: u64 },
         Seal,
         Conclude,
@@ -356,12 +421,13 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (0_u8..12, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
+        let step = (0_u8..14, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
             0..4 => Step::Write { at, length },
             4 | 5 => Step::Truncate { size: at },
             6 => Step::Seal,
             7 => Step::Conclude,
             8 | 9 => Step::Zero { at, length },
+            10 | 11 => Step::Release { at, length },
             _ => Step::Drain,
         });
         proptest::collection::vec(step, 1..30)
@@ -372,13 +438,15 @@ mod tests {
         content: Content,
         model: Vec<u8>,
         base: Vec<u8>,
+        /// What an unfinished upload has.
+        upload: Vec<u8>,
         sealed: Option<(Snapshot, Vec<u8>)>,
     }
 
     impl Pair {
         fn new(directory: &Path, base: Vec<u8>) -> Self {
             let content = Content::new(Place::fresh(directory.into()), Some(version(&base)));
-            Self { content, model: base.clone(), base, sealed: None }
+            Self { content, model: base.clone(), base, upload: vec![0; 100], sealed: None }
         }
 
         fn take(&mut self, step: &Step, fill: u8) {
@@ -395,6 +463,16 @@ mod tests {
                     let end = (at + length).min(self.model.len() as u64) as usize;
                     self.model[(at as usize).min(end)..end].fill(0);
                 }
+                Step::Release { at, length } if !self.content.has_overlay() => {
+                    for segment in self.content.segments(ByteRange { start: at, end: at + length }) {
+                        if matches!(segment.home, Home::Local(_)) {
+                            let range = segment.range.start as usize..segment.range.end as usize;
+                            self.upload[range.clone()].copy_from_slice(&self.model[range]);
+                            self.content.release(segment.range).unwrap();
+                        }
+                    }
+                }
+                Step::Release { .. } => {}
                 Step::Truncate { size } => {
                     self.content.truncate(size).unwrap();
                     self.model.resize(size as usize, 0);
@@ -447,6 +525,9 @@ mod tests {
             let read = |segment: Segment| match segment.home {
                 Home::Local(file) => file.read(segment.range).unwrap().to_vec(),
                 Home::Zeros => vec![0; segment.range.len() as usize],
+                Home::Released => {
+                    self.upload[segment.range.start as usize..segment.range.end as usize].to_vec()
+                }
                 Home::Base => self.base[segment.range.start as usize..segment.range.end as usize].to_vec(),
             };
             segments.into_iter().flat_map(read).collect()

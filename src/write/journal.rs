@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ranges::Claim;
+use super::plan::Uploaded;
+use super::ranges::{Claim, RangeSet};
 use super::staging::UNFINISHED;
 use crate::error::{Error, Kind, Result};
+use crate::s3::Part;
 use crate::s3::object::{ETag, NewObject, Precondition, UserMetadata};
 
 /// What is known of one staged file.
@@ -36,10 +38,22 @@ pub struct Record {
     pub base: Option<RecordedBase>,
     /// The multipart upload that may hold parts of it.
     pub upload: Option<String>,
+    /// What of its bytes is only in that upload.
+    #[serde(default)]
+    pub released: Option<Released>,
     /// Where its session was.
     pub phase: Phase,
     /// Why it could not be committed, once it is set aside.
     pub failure: Option<String>,
+}
+
+/// Bytes that were taken out of the staging file, because S3 has them in parts of the unfinished upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// Which bytes: holes in the staging file, and no zeros.
+    pub ranges: RangeSet,
+    /// The parts that left, with S3's answers for those that it has as the file has them: theirs among them.
+    pub parts: Vec<(Uploaded, Option<Part>)>,
 }
 
 /// A version of an object, as far as a commit needs it.
@@ -253,6 +267,7 @@ mod tests {
             key: "dir/ä".into(),
             base: Some(RecordedBase { etag: "\"e\"".into(), size: 4 }),
             upload: Some("u".into()),
+            released: None,
             phase: Phase::Sealed(Box::new(seal)),
             failure: None,
         }

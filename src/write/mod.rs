@@ -17,7 +17,9 @@
 //! # What may be relied upon
 //! - **Nothing acknowledged is lost.** A commit that returned has its bytes in S3. One that failed leaves
 //!   them in the staging directory, under `set-aside/`, and says where. A session whose process
-//!   died is found at the next mount ([`recovery`]).
+//!   died is found at the next mount ([`recovery`]). The one exception is chosen: above
+//!   [`Options::staging_bytes_max`], bytes of a file that is still being written are only in the parts of an unfinished
+//!   upload (`session/releasing.rs`), which is then never aborted.
 //! - **Order.** Writes, cuts and reads of one session apply in the order in which they are
 //!   called: they happen under its lock before the call returns its future. What a write may have to
 //!   wait for afterwards is room for the next one, not its own effect.
@@ -52,6 +54,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
@@ -78,6 +81,8 @@ pub struct Options {
     pub part_bytes: u64,
     /// Parts of one file that may be on their way at a time.
     pub parts_in_flight: usize,
+    /// Above this many bytes in staging files, what S3 has in parts is released from them.
+    pub staging_bytes_max: u64,
 }
 
 impl Options {
@@ -87,7 +92,7 @@ impl Options {
     /// fill 10 Gbit/s. On a local network four to six do, and the rest cost nothing, because a
     /// part only leaves once it was written.
     pub fn new(staging: PathBuf) -> Self {
-        Self { staging, part_bytes: 8 << 20, parts_in_flight: 16 }
+        Self { staging, part_bytes: 8 << 20, parts_in_flight: 16, staging_bytes_max: 16 << 30 }
     }
 }
 
@@ -132,6 +137,8 @@ pub struct Sessions {
     boot: String,
     directory: Arc<Path>,
     leftovers: Mutex<Vec<Leftover>>,
+    /// Bytes on the disk in the staging files of those who stream.
+    staged_bytes: Arc<AtomicU64>,
     /// Locked for as long as this process owns the directory.
     _lock: File,
 }
@@ -161,6 +168,7 @@ impl Sessions {
             boot: journal::boot(),
             directory,
             leftovers: Mutex::new(leftovers),
+            staged_bytes: Arc::default(),
             _lock: lock,
         }))
     }

@@ -18,6 +18,8 @@
 //! ascend and stay within 1 to 10,000; every part but the last is at least the minimum and
 //! none is above the maximum; nothing that was written is copied.
 
+use serde::{Deserialize, Serialize};
+
 use super::ranges::Claim;
 use crate::s3::object::ByteRange;
 use crate::s3::object::limits::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX};
@@ -37,7 +39,7 @@ pub struct Shape<'a> {
 }
 
 /// A part that was uploaded ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uploaded {
     /// Its number, from 1.
     pub number: u32,

@@ -43,6 +43,15 @@ impl Claim {
         self.ranges.insert(ByteRange { start: range.start, end: range.end.min(self.floor) });
     }
 
+    /// Claims `range` no longer. What lies behind it stays claimed as it is.
+    pub fn remove(&mut self, range: ByteRange) {
+        if range.end > self.floor {
+            self.ranges.insert(ByteRange { start: self.floor, end: range.end });
+            self.floor = range.end;
+        }
+        self.ranges.remove(range);
+    }
+
     /// Claims everything from `size` on, as a file cut there does.
     pub fn truncate(&mut self, size: u64) {
         if size < self.floor {
@@ -217,9 +226,13 @@ mod tests {
             let mut bytes = [false; 128];
             for change in changes {
                 match change {
-                    Change::Insert(from, to) | Change::Remove(from, to) => {
+                    Change::Insert(from, to) => {
                         claim.insert(range(from, to));
                         bytes[from as usize..to as usize].fill(true);
+                    }
+                    Change::Remove(from, to) => {
+                        claim.remove(range(from, to));
+                        bytes[from as usize..to as usize].fill(false);
                     }
                     Change::Truncate(size) => { claim.truncate(size); bytes[size as usize..].fill(true); }
                 }

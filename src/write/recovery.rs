@@ -42,7 +42,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::commit::{self, Commit};
+use super::commit::{self, BegunUpload, Commit};
 use super::content::Snapshot;
 use super::journal::{self, Journal, Phase, Record, RecordedBase, RecordedCondition, Seal};
 use super::staging::{BYTES, Layer, OVERLAY, Place, RECORD, StagingFile, UNFINISHED};
@@ -210,7 +210,8 @@ impl Sessions {
         if outcome == Outcome::Later {
             return Ok((outcome, None, None));
         }
-        if let (Some(Record { upload: Some(id), .. }), Some(target)) = (&record, &target) {
+        // What was released is nowhere else than in the upload, which then stays until somebody has decided.
+        if let (Some(Record { upload: Some(id), released: None, .. }), Some(target)) = (&record, &target) {
             commit::give_up(target.gateway.resume_upload(&target.key, id.clone())).await;
         }
         match outcome {
@@ -226,10 +227,15 @@ impl Sessions {
                 }
             },
             Outcome::SetAside => {
-                let why = Error::new(
+                let mut why = Error::new(
                     Kind::Io,
                     "found at mount: the file was never closed, or its name has changed",
                 );
+                if let Some(Record { upload: Some(id), released: Some(released), .. }) = &record {
+                    let bytes: u64 = released.ranges.iter().map(|range| range.len()).sum();
+                    why =
+                        why.context(format!("{bytes} bytes are only in parts of the unfinished upload {id}"));
+                }
                 Ok((outcome, self.keep_leftover(leftover, record, &why)?, None))
             }
             Outcome::AlreadyDone | Outcome::Discard | Outcome::Later => {
@@ -257,8 +263,10 @@ impl Sessions {
             size: seal.size,
             base: record.base.as_ref().map(version),
             staged: Layer::left(file, seal.staged.clone()),
+            released: record.released.as_ref().map(|released| released.ranges.clone()).unwrap_or_default(),
             dirty: seal.dirty.clone(),
         };
+        let begun = begun_by(record, &target);
         let journal = Mutex::new(Journal::resume(leftover.place.record(), record.clone()));
         let note_upload = move |id: &str| journal.lock().update(|record| record.upload = Some(id.to_owned()));
         let commit = Commit {
@@ -270,7 +278,7 @@ impl Sessions {
             held: None,
             note_upload: Arc::new(note_upload),
         };
-        commit.run(None).await.map(drop)
+        commit.run(begun).await.map(drop)
     }
 
     fn keep_leftover(
@@ -384,6 +392,13 @@ impl Leftover {
         }
         Ok(())
     }
+}
+
+/// The upload that the dead process had begun, where that has bytes that are nowhere else.
+fn begun_by(record: &Record, target: &Target) -> Option<BegunUpload> {
+    let (id, released) = (record.upload.clone()?, record.released.as_ref()?);
+    let (parts, object) = (released.parts.clone(), target.object.clone());
+    Some(BegunUpload { upload: target.gateway.resume_upload(&target.key, id), object, parts })
 }
 
 fn story_of(record: Option<&Result<Record>>) -> Story {

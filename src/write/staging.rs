@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -156,6 +156,11 @@ impl StagingFile {
         }
     }
 
+    /// Room that it takes on the disk, in bytes; 0 where that cannot be told.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * STAT_BLOCK_BYTES)
+    }
+
     /// The first byte of `range` that does not lie in a hole.
     ///
     /// # Errors
@@ -252,6 +257,11 @@ impl Layer {
         Ok(())
     }
 
+    /// Claims `range` no longer: what lies below shows.
+    pub fn show(&mut self, range: ByteRange) {
+        self.claim.remove(range);
+    }
+
     /// Claims nothing below `size` any more. Nothing may have been written there.
     pub fn show_from(&mut self, size: u64) {
         self.claim = Claim::from(size);
@@ -290,6 +300,9 @@ impl Role {
         }
     }
 }
+
+/// What `st_blocks` counts in (stat(2)).
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// Written at a time where a file system knows no holes.
 const ZEROS_BYTES: usize = 64 << 10;

@@ -34,7 +34,12 @@ impl Session {
     }
 
     async fn write_object(self: &Arc<Self>) -> Result<(CommitReceipt, DescriptionIs)> {
-        let sealed = self.seal()?;
+        let sealed = loop {
+            match self.seal()? {
+                Some(sealed) => break sealed,
+                None => self.complete_what_left().await?,
+            }
+        };
         self.parts_at_rest().await;
         let (begun, held) = self.take_head_start();
         let Sealed { target, snapshot, condition, commit_id, description } = sealed;
@@ -50,15 +55,23 @@ impl Session {
         Ok((receipt, description))
     }
 
-    /// Freezes the file for the commit, and writes down all that is needed to finish it.
-    fn seal(&self) -> Result<Sealed> {
+    /// Freezes the file for the commit, and writes down all that is needed to finish it. `None` where what was
+    /// released has to be had back first.
+    fn seal(&self) -> Result<Option<Sealed>> {
         let mut core = self.core.lock();
+        if core.is_overtaken() {
+            return Ok(None);
+        }
         self.ensure_journal(&mut core)?;
         let snapshot = core.content.snapshot();
         let commit_id = core.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
         let seal = seal_of(&core.target, &core.condition, &snapshot, commit_id.clone());
+        let released = core.recorded_release();
         if let Some(journal) = &mut core.journal {
-            journal.update(|record| record.phase = Phase::Sealed(Box::new(seal)))?;
+            journal.update(|record| {
+                record.released = released;
+                record.phase = Phase::Sealed(Box::new(seal));
+            })?;
         }
         let snapshot = core.content.seal();
         // A request that is still to come has the description of this moment; an upload that
@@ -67,7 +80,7 @@ impl Session {
         let description =
             if is_due && core.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
         let (target, condition) = (core.target.clone(), core.condition.clone());
-        Ok(Sealed { target, snapshot, condition, commit_id, description })
+        Ok(Some(Sealed { target, snapshot, condition, commit_id, description }))
     }
 
     fn take_head_start(&self) -> (Option<BegunUpload>, Option<(ByteRange, Held)>) {
@@ -81,7 +94,7 @@ impl Session {
         (begun, start.held)
     }
 
-    fn note_upload(self: &Arc<Self>) -> NoteUpload {
+    pub(super) fn note_upload(self: &Arc<Self>) -> NoteUpload {
         let session = Arc::downgrade(self);
         Arc::new(move |id| match session.upgrade() {
             Some(session) => session.note(id),
@@ -110,6 +123,7 @@ impl Session {
         let noted = journal.update(|record| {
             record.base = Some(recorded(&version));
             record.upload = None;
+            record.released = None;
             record.phase = Phase::Open;
         });
         if let Err(error) = noted {

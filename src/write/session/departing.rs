@@ -103,9 +103,12 @@ impl Session {
     }
 
     fn sent(&self, number: u32, part: Option<Part>) {
-        if let Some(ahead) = &mut self.core.lock().ahead {
+        let mut core = self.core.lock();
+        if let Some(ahead) = &mut core.ahead {
             ahead.sent(number, part);
         }
+        self.keep_within_limit(&mut core);
+        drop(core);
         self.progress.notify_waiters();
     }
 

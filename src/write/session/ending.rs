@@ -26,6 +26,10 @@ impl Session {
             Life::Abandoned | Life::Over => return error,
             Life::Live => {}
         }
+        let error = match core.released_bytes() {
+            0 => error,
+            bytes => error.context(format!("{bytes} bytes of it are only in parts of an unfinished upload")),
+        };
         let kept = self.keep(&mut core, &error);
         if !matches!(kept, Ok(None)) {
             core.content.leave_files();
@@ -90,7 +94,10 @@ impl Drop for Session {
             tracing::warn!(%error, "a written file was never closed");
         }
         let core = self.core.get_mut();
-        if let Some(upload) = core.early.take().and_then(|early| early.upload()) {
+        let has_the_only_copy = matches!(core.life, Life::Failed(_)) && core.released_bytes() > 0;
+        if let Some(upload) = core.early.take().and_then(|early| early.upload())
+            && !has_the_only_copy
+        {
             drop(self.sessions.tasks.spawn("abort upload", commit::give_up(upload)));
         }
         core.content.remove_files();

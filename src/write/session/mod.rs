@@ -8,6 +8,7 @@ mod committing;
 mod copying;
 mod departing;
 mod ending;
+mod releasing;
 mod space;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ pub use self::copying::Origin;
 pub use self::space::Seek;
 
 use self::departing::EarlyUpload;
+use self::releasing::Usage;
 use super::ahead::Ahead;
 use super::commit::{self, CommitReceipt};
 use super::content::{Content, Home};
@@ -70,6 +72,8 @@ struct Core {
     ahead: Option<Ahead>,
     /// The upload that parts leave for ahead of the commit.
     early: Option<Arc<EarlyUpload>>,
+    /// What the staging file takes of the room that all share.
+    usage: Usage,
     /// Exists while anything is staged that S3 does not have.
     journal: Option<Journal>,
     life: Life,
@@ -111,6 +115,7 @@ impl Session {
             content,
             ahead,
             early: None,
+            usage: Usage::of(&sessions),
             journal: None,
             life: Life::Live,
             touched: false,
@@ -216,7 +221,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Kind::Changed`] when bytes of the base are needed and it is no longer there.
-    pub async fn read(&self, offset: u64, size: u64) -> Result<Vec<Bytes>> {
+    pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
         let range = ByteRange { start: offset, end: offset.saturating_add(size) };
         loop {
             let (segments, target, base) = {
@@ -229,6 +234,11 @@ impl Session {
             for segment in segments {
                 match (segment.home, &base) {
                     (Home::Local(file), _) => pieces.push(commit::read_staged(file, segment.range).await?),
+                    (Home::Released, _) => {
+                        self.rescue(segment.range).await?;
+                        replaced = true;
+                        break;
+                    }
                     (Home::Base, Some(base)) => {
                         match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
                             Ok(fetched) => pieces.extend(fetched),
@@ -355,7 +365,7 @@ impl Session {
         let early = {
             let mut core = self.core.lock();
             core.check()?;
-            if core.content.base().is_some() {
+            if core.content.base().is_some() || !core.content.released().is_empty() {
                 return Err(Error::new(
                     Kind::NotSupported,
                     format!("{} is an object already", core.target.key),
@@ -382,7 +392,12 @@ impl Session {
         check_size(offset.saturating_add(bytes.len() as u64))?;
         self.ensure_journal(core)?;
         core.touched = true;
-        core.content.write(offset, bytes)?;
+        if let Err(error) = core.content.write(offset, bytes) {
+            if !self.make_room(core, &error) {
+                return Err(error.into());
+            }
+            core.content.write(offset, bytes)?;
+        }
         if !core.content.has_overlay()
             && let Some(ahead) = &mut core.ahead
         {
@@ -404,6 +419,7 @@ impl Session {
             key: core.target.key.to_string(),
             base: core.content.base().map(recorded),
             upload: None,
+            released: None,
             phase: Phase::Open,
             failure: None,
         };

@@ -84,7 +84,7 @@ fn first(segment: &Segment, seek: Seek) -> Result<Option<u64>> {
     Ok(match (&segment.home, seek) {
         (Home::Local(file), Seek::Data) => file.first_data(segment.range)?,
         (Home::Local(file), Seek::Hole) => file.first_hole(segment.range)?,
-        (Home::Base, Seek::Data) | (Home::Zeros, Seek::Hole) => start,
-        (Home::Base, Seek::Hole) | (Home::Zeros, Seek::Data) => None,
+        (Home::Base | Home::Released, Seek::Data) | (Home::Zeros, Seek::Hole) => start,
+        (Home::Base | Home::Released, Seek::Hole) | (Home::Zeros, Seek::Data) => None,
     })
 }

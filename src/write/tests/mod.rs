@@ -1,6 +1,7 @@
 //! Sessions against the emulator: what S3 has after each story, and what it was asked.
 #![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
 
+mod releasing;
 mod streaming;
 mod zeros;
 
@@ -161,7 +162,13 @@ async fn write(session: &Arc<Session>, offset: usize, bytes: &[u8]) {
     }
 }
 
-async fn read(session: &Session, offset: usize, size: usize) -> Vec<u8> {
+/// Room on the disk that the staging files take, in bytes.
+fn stored(world: &World) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    world.staged().iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
+}
+
+async fn read(session: &Arc<Session>, offset: usize, size: usize) -> Vec<u8> {
     session.read(offset as u64, size as u64).await.unwrap().concat()
 }
 
@@ -715,10 +722,18 @@ async fn a_torn_record_leaves_its_bytes_to_a_person() {
     assert_eq!(fs::read(&sessions.set_aside().unwrap()[0]).unwrap(), b"whose");
 }
 
-/// Random stories of one file, against a vector of bytes, with commits in between.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_what_was_written_to_it() {
-    let world = World::new().await;
+    random_stories(&World::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_what_was_written_to_it_where_nothing_stays_staged() {
+    random_stories(&World::with(|options| options.staging_bytes_max = 0, 256).await).await;
+}
+
+/// Random stories of one file, against a vector of bytes, with commits in between.
+async fn random_stories(world: &World) {
     for seed in 0..12 {
         let mut random = fastrand::Rng::with_seed(seed);
         let key = format!("k{seed}");

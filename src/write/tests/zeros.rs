@@ -6,12 +6,6 @@ fn range(start: usize, end: usize) -> ByteRange {
     ByteRange { start: start as u64, end: end as u64 }
 }
 
-/// Room on the disk that the staging files take, in bytes.
-fn stored(world: &World) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    world.staged().iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn punched_bytes_are_zeros_and_take_no_room() {
     let world = World::new().await;
