@@ -2,7 +2,8 @@
 //!
 //! They are kept where others already keep them: in the user metadata, under the names that s3fs
 //! uses (`mode`, `uid`, `gid`, `mtime`, `atime`, `ctime`), in decimal, `mode` with its file-type
-//! bits, times in seconds with an optional fraction, which is also what rclone reads. So a bucket
+//! bits, times in seconds with an optional fraction, which is also what rclone reads. Which device a device node
+//! stands for, s3fs does not keep; here it is `rdev`, in decimal too. So a bucket
 //! written here reads well through the tools that people already have, and the other way round.
 //! What is not noted there is taken from the mount's settings and from the object's own time.
 
@@ -25,6 +26,10 @@ pub enum FileKind {
     Fifo,
     /// A Unix socket.
     Socket,
+    /// A device that is addressed byte by byte. It can be kept here and not be used: mounts are `nodev`.
+    CharDevice,
+    /// A device that is addressed in blocks; likewise.
+    BlockDevice,
 }
 
 /// What `stat` shows.
@@ -42,6 +47,10 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Names it has: one, or none of what was removed and is still open.
+    pub links: u32,
+    /// Which device it is, as makedev(3) has it; zero of all else.
+    pub device: u32,
     /// Last read, as far as anyone noted it.
     pub atime: SystemTime,
     /// Last change of the content.
@@ -108,6 +117,8 @@ impl Attributes {
             mode: mode & MODE_BITS,
             uid: owner.0,
             gid: owner.1,
+            links: 1,
+            device: 0,
             atime: now,
             mtime: now,
             ctime: now,
@@ -140,6 +151,8 @@ impl Attributes {
             mode: mode.unwrap_or(default_mode) & MODE_BITS,
             uid: number("uid").unwrap_or(defaults.uid),
             gid: number("gid").unwrap_or(defaults.gid),
+            links: 1,
+            device: number("rdev").unwrap_or(0),
             atime: time("atime").unwrap_or(mtime),
             mtime,
             ctime: time("ctime").unwrap_or(modified),
@@ -181,6 +194,9 @@ impl Attributes {
         put("atime", format_time(self.atime));
         put("mtime", format_time(self.mtime));
         put("ctime", format_time(self.ctime));
+        if matches!(self.kind, FileKind::CharDevice | FileKind::BlockDevice) {
+            put("rdev", self.device.to_string());
+        }
     }
 }
 
@@ -193,6 +209,8 @@ fn kind_of(mode: u32, fallback: FileKind) -> FileKind {
         TYPE_SYMLINK => FileKind::Symlink,
         TYPE_FIFO => FileKind::Fifo,
         TYPE_SOCKET => FileKind::Socket,
+        TYPE_CHAR_DEVICE => FileKind::CharDevice,
+        TYPE_BLOCK_DEVICE => FileKind::BlockDevice,
         _ => FileKind::Regular,
     }
 }
@@ -204,6 +222,8 @@ fn file_type(kind: FileKind) -> u32 {
         FileKind::Symlink => TYPE_SYMLINK,
         FileKind::Fifo => TYPE_FIFO,
         FileKind::Socket => TYPE_SOCKET,
+        FileKind::CharDevice => TYPE_CHAR_DEVICE,
+        FileKind::BlockDevice => TYPE_BLOCK_DEVICE,
     }
 }
 
@@ -233,6 +253,8 @@ const TYPE_SYMLINK: u32 = 0o120_000;
 const TYPE_REGULAR: u32 = 0o100_000;
 const TYPE_DIRECTORY: u32 = 0o040_000;
 const TYPE_FIFO: u32 = 0o010_000;
+const TYPE_CHAR_DEVICE: u32 = 0o020_000;
+const TYPE_BLOCK_DEVICE: u32 = 0o060_000;
 
 #[cfg(test)]
 mod tests {

@@ -8,13 +8,13 @@ use super::closing::noted;
 use super::handle::{DirectoryHandle, HandleId, OpenFile};
 use super::{Filesystem, removed};
 use crate::clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::name::FileName;
 use crate::namespace::{
     Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, described, number,
 };
 use crate::s3::object::STANDARD;
-use crate::s3::{Body, NewObject, ObjectMeta, Precondition, S3ErrorKind, UserMetadata, is_archive};
+use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::write::Occasion;
 
 /// Attributes, and how long they may be believed.
@@ -95,7 +95,7 @@ impl Filesystem {
     /// What `stat` shows.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] when the file is gone by now.
+    /// [`NotFound`](crate::error::Kind::NotFound) when the file is gone by now.
     pub async fn attributes(&self, ino: Ino) -> Result<Shown> {
         if let Some(shown) = self.try_attributes(ino) {
             return shown;
@@ -110,7 +110,7 @@ impl Filesystem {
     /// itself inside S3, which is how metadata is changed there.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when somebody replaced the object meanwhile.
+    /// [`Changed`](crate::error::Kind::Changed) when somebody replaced the object meanwhile.
     pub async fn change_attributes(&self, ino: Ino, change: AttributeChange) -> Result<Shown> {
         if let Some(file) = self.open_file(ino) {
             return self.change_open(&file, &change).await;
@@ -194,7 +194,7 @@ impl Filesystem {
     /// Begins to read a directory.
     ///
     /// # Errors
-    /// [`Kind::NotDirectory`].
+    /// [`NotDirectory`](crate::error::Kind::NotDirectory).
     pub fn open_directory(&self, ino: Ino) -> Result<HandleId> {
         let directory = self.namespace().directory(ino)?;
         let stream = tokio::sync::Mutex::new(self.namespace().read_directory(&directory));
@@ -204,7 +204,7 @@ impl Filesystem {
     /// Reads a directory from a position on: at least one entry unless it ends there.
     ///
     /// # Errors
-    /// [`Kind::Denied`] without the right to list.
+    /// [`Denied`](crate::error::Kind::Denied) without the right to list.
     pub async fn read_directory(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
         let handle = self.handles.directory(handle)?;
         self.entries(&handle, from, ENTRIES_PER_READ).await
@@ -275,7 +275,7 @@ impl Filesystem {
     /// Makes a directory.
     ///
     /// # Errors
-    /// [`Kind::Exists`].
+    /// [`Exists`](crate::error::Kind::Exists).
     pub async fn make_directory(
         &self,
         parent: Ino,
@@ -294,64 +294,10 @@ impl Filesystem {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// [`Kind::NotEmpty`].
+    /// [`NotEmpty`](crate::error::Kind::NotEmpty).
     pub async fn remove_directory(&self, parent: Ino, name: &FileName) -> Result<()> {
         let place = self.place_in(parent, name)?;
         self.namespace().remove_directory(parent, &place).await
-    }
-
-    /// Makes a symbolic link: an object whose mode says so and whose content is the target.
-    ///
-    /// # Errors
-    /// [`Kind::Exists`].
-    pub async fn make_symlink(
-        &self,
-        parent: Ino,
-        name: &FileName,
-        target: &str,
-        owner: (u32, u32),
-    ) -> Result<Shown> {
-        let place = self.place_in(parent, name)?;
-        self.namespace().ensure_writable(place.folder.bucket)?;
-        let attributes = Attributes::of_new(Ino::ROOT, FileKind::Symlink, 0o777, owner);
-        let gateway = self.namespace().gateway(place.folder.bucket);
-        // A link whose target must be restored before it can be followed is of no use.
-        let class = gateway.class_of_content(None).filter(|class| !is_archive(class));
-        let storage_class = Some(class.unwrap_or_else(|| STANDARD.to_owned()));
-        let new = NewObject { storage_class, ..new_object(None, &attributes) };
-        let body = Body::from(bytes::Bytes::copy_from_slice(target.as_bytes()));
-        let put = gateway.put(&super::target_key(&place)?, body, &new, &Precondition::MustNotExist).await;
-        let etag = match put {
-            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
-                self.namespace().drop_answer(&place);
-                return Err(Error::new(Kind::Exists, format!("{name} exists")));
-            }
-            put => put?,
-        };
-        self.namespace().committed(&place, described(etag, target.len() as u64, &new));
-        match self.lookup(parent, name).await? {
-            Found::Present(shown) => Ok(shown),
-            Found::Absent(_) => Err(removed()),
-        }
-    }
-
-    /// The target of a symbolic link.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidArgument`] for anything else, and for a target longer than Linux allows.
-    pub async fn read_symlink(&self, ino: Ino) -> Result<Vec<u8>> {
-        let shown = self.attributes(ino).await?;
-        if shown.attributes.kind != FileKind::Symlink || shown.attributes.size > TARGET_BYTES_MAX {
-            return Err(Error::new(Kind::InvalidArgument, "not a symbolic link"));
-        }
-        let place = self.namespace().place(ino)?;
-        let mut body =
-            self.namespace().gateway(place.folder.bucket).get_whole(&super::target_key(&place)?).await?;
-        let mut target = Vec::new();
-        while let Some(chunk) = body.next().await {
-            target.extend_from_slice(&chunk?);
-        }
-        Ok(target)
     }
 
     fn found(&self, lookup: Lookup) -> Found {
@@ -368,8 +314,8 @@ impl Filesystem {
         }
         let defaults = &self.parts.defaults;
         let attributes = match &entry.node {
-            Node::Top => Attributes::of_directory(entry.ino, None, defaults),
-            Node::Directory(marker) => Attributes::of_directory(entry.ino, marker.as_ref(), defaults),
+            Node::Top => self.of_directory(entry.ino, None),
+            Node::Directory(marker) => self.of_directory(entry.ino, marker.as_ref()),
             Node::File(meta) => Attributes::of_file(entry.ino, meta, defaults),
             // Its last handle is being closed at this very moment.
             Node::Uncommitted => Attributes::of_new(
@@ -380,6 +326,15 @@ impl Filesystem {
             ),
         };
         Shown { attributes, valid_for: entry.valid_for }
+    }
+
+    fn of_directory(&self, ino: Ino, marker: Option<&ObjectMeta>) -> Attributes {
+        let attributes = Attributes::of_directory(ino, marker, &self.parts.defaults);
+        let folder = self.namespace().directory(ino).and_then(Directory::folder);
+        match folder.ok().and_then(|folder| self.namespace().names_changed_at(&folder)) {
+            Some(changed) => Attributes { mtime: changed, ctime: changed, ..attributes },
+            None => attributes,
+        }
     }
 
     fn listed(&self, parent: Ino, entry: &DirectoryEntry, next: u64) -> Listed {
@@ -400,7 +355,11 @@ impl Filesystem {
 pub(super) fn shown_open(file: &OpenFile) -> Shown {
     let state = file.state();
     let size = state.session.as_ref().map(|session| session.size());
-    let attributes = Attributes { size: size.unwrap_or(state.attributes.size), ..state.attributes };
+    let attributes = Attributes {
+        size: size.unwrap_or(state.attributes.size),
+        links: u32::from(state.place.is_some()),
+        ..state.attributes
+    };
     // The kernel follows its own writes; it need not believe anything for long.
     Shown { attributes, valid_for: OPEN_VALID }
 }
@@ -433,9 +392,6 @@ const ENTRIES_PER_DESCRIBED_READ: usize = 128;
 
 /// How long the kernel may believe the attributes of a file that is open here.
 const OPEN_VALID: Duration = Duration::from_secs(1);
-
-/// `PATH_MAX` of Linux.
-const TARGET_BYTES_MAX: u64 = 4096;
 
 /// The media type that s3fs and others give markers.
 const DIRECTORY_TYPE: &str = "application/x-directory";

@@ -45,6 +45,9 @@ impl Filesystem {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::IsDirectory`], [`Kind::ReadOnly`].
     pub async fn open(&self, ino: Ino, options: OpenOptions) -> Result<Opened> {
+        // O_TRUNC cuts the file also where the handle may only read (open(2)), which has the right to write checked.
+        let access = Access { write: options.access.write || options.truncate, ..options.access };
+        let options = OpenOptions { access, ..options };
         if self.namespace().species(ino) == Some(Species::Directory) {
             return Err(Error::new(Kind::IsDirectory, "a directory"));
         }
@@ -92,6 +95,8 @@ impl Filesystem {
         owner: (u32, u32),
         options: OpenOptions,
     ) -> Result<(Shown, Opened)> {
+        // Whoever makes a file counts as its writer, also with O_RDONLY: its closing makes the object.
+        let options = OpenOptions { access: Access { write: true, ..options.access }, ..options };
         let place = self.place_in(parent, name)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
         let key = target_key(&place)?;
@@ -113,7 +118,7 @@ impl Filesystem {
             replaced_here: Vec::new(),
             attributes,
             session: Some(session),
-            writers: u32::from(options.access.write),
+            writers: 1,
             handles: 1,
             passed: None,
             claims_name: options.exclusive,
@@ -123,7 +128,7 @@ impl Filesystem {
         let handle = self.add_handle(&file, options.access);
         Ok((
             super::dirs::shown_open(&file),
-            Opened { handle, keep_pages: false, writes: options.access.write, backing: None },
+            Opened { handle, keep_pages: false, writes: true, backing: None },
         ))
     }
 
@@ -218,7 +223,9 @@ impl Filesystem {
     fn begin_writing(&self, file: &Arc<OpenFile>, truncate: bool) -> Result<()> {
         let mut state = file.state();
         if truncate {
+            let now = clock::now();
             state.attributes.drop_set_ids();
+            (state.attributes.mtime, state.attributes.ctime) = (now, now);
         }
         if let Some(session) = &state.session {
             if truncate {

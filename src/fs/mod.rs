@@ -13,7 +13,8 @@
 //! | `space.rs` | fallocate, lseek |
 //! | `copying.rs` | copy_file_range |
 //! | `closing.rs` | flush, fsync, release, and the commits they ask for |
-//! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir, symlink |
+//! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir |
+//! | `special.rs` | symbolic links, FIFOs, sockets, device nodes |
 //! | `moves.rs` | rename, unlink |
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
@@ -35,6 +36,7 @@ mod moves;
 mod passed;
 mod small;
 mod space;
+mod special;
 mod xattr;
 
 use std::collections::HashMap;
@@ -53,6 +55,7 @@ pub use self::fill::StorePages;
 pub use self::handle::{Access, HandleId};
 pub use self::moves::Replace;
 pub use self::space::{Allocation, Seek};
+pub use self::special::Special;
 pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};

@@ -89,6 +89,8 @@ impl Filesystem {
             self.disown(&file).await;
         }
         self.namespace().inode_renamed(from, onto);
+        self.namespace().names_changed(&source.folder);
+        self.namespace().names_changed(&target.folder);
         Ok(())
     }
 

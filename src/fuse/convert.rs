@@ -23,6 +23,8 @@ pub(super) fn kind(kind: FileKind) -> FileType {
         FileKind::Symlink => FileType::Symlink,
         FileKind::Fifo => FileType::NamedPipe,
         FileKind::Socket => FileType::Socket,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
     }
 }
 
@@ -39,13 +41,26 @@ pub(super) fn attributes(shown: &Attributes) -> FileAttr {
         // Masked to its twelve bits where it was read.
         perm: u16::try_from(shown.mode & 0o7777).expect("twelve bits"),
         // One for every directory too: `find` then does not take two as "no subdirectories".
-        nlink: 1,
+        nlink: shown.links,
         uid: shown.uid,
         gid: shown.gid,
-        rdev: 0,
+        rdev: shown.device,
         blksize: IO_BYTES,
         flags: 0,
     }
+}
+
+/// What mknod(2) is to make, by the file-type bits of its mode; `None` for what it cannot.
+pub(super) fn made_kind(mode: u32) -> Option<FileKind> {
+    Some(match mode & super::mount::TYPE_BITS {
+        // "Zero file type is equivalent to type S_IFREG" (mknod(2)).
+        super::mount::TYPE_REGULAR | 0 => FileKind::Regular,
+        super::mount::TYPE_FIFO => FileKind::Fifo,
+        super::mount::TYPE_SOCKET => FileKind::Socket,
+        super::mount::TYPE_CHAR_DEVICE => FileKind::CharDevice,
+        super::mount::TYPE_BLOCK_DEVICE => FileKind::BlockDevice,
+        _ => return None,
+    })
 }
 
 pub(super) fn open_options(flags: OpenFlags) -> OpenOptions {

@@ -27,8 +27,8 @@ use self::dispatch::{Operation, data, finish, run, run_at_once};
 use self::passthrough::Passed;
 use crate::error::Result;
 use crate::fs::{
-    AttributeChange, Attributes, Described, Filesystem, Found, HandleId, Listed, Opened, Position, Replace,
-    Setting, Shown,
+    AttributeChange, Attributes, Described, FileKind, Filesystem, Found, HandleId, Listed, Opened, Position,
+    Replace, Setting, Shown, Special,
 };
 use crate::name::FileName;
 
@@ -170,16 +170,18 @@ impl fuser::Filesystem for Bridge {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _: u32,
+        device: u32,
         reply: ReplyEntry,
     ) {
         let operation = Self::operation("mknod", parent);
         let name = name_or_refuse!(name, operation, reply);
-        if mode & mount::TYPE_BITS != mount::TYPE_REGULAR {
-            return reply.error(Errno::EPERM);
-        }
+        let Some(kind) = convert::made_kind(mode) else { return reply.error(Errno::EINVAL) };
         let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
         let work = |fs: Arc<Filesystem>| async move {
+            if kind != FileKind::Regular {
+                let special = Special { kind, mode, device };
+                return fs.make_special(parent, &name, special, owner).await.map(Found::Present);
+            }
             let options = convert::open_options(OpenFlags(mount::O_WRONLY | mount::O_EXCL));
             let (shown, opened) = fs.create(parent, &name, mode, owner, options)?;
             let made = fs.sync(opened.handle).await;

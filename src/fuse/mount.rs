@@ -240,3 +240,7 @@ pub(super) const SEEK_HOLE: i32 = 4;
 
 pub(super) const TYPE_BITS: u32 = 0o170_000;
 pub(super) const TYPE_REGULAR: u32 = 0o100_000;
+pub(super) const TYPE_FIFO: u32 = 0o010_000;
+pub(super) const TYPE_SOCKET: u32 = 0o140_000;
+pub(super) const TYPE_CHAR_DEVICE: u32 = 0o020_000;
+pub(super) const TYPE_BLOCK_DEVICE: u32 = 0o060_000;

@@ -16,6 +16,7 @@ impl Namespace {
     /// A file was created here; S3 hears of it at its first commit.
     pub fn created(&self, parent: Ino, place: &Place) -> Ino {
         self.pending.lock().add_file(&place.folder, &place.name);
+        self.names_changed(&place.folder);
         self.inodes.lock().look_up(parent, &place.name, Species::File)
     }
 
@@ -67,6 +68,7 @@ impl Namespace {
         }
         self.cache.learn(&place.folder, &place.name, answer.clone());
         self.rights(folder.bucket).admitted();
+        self.names_changed(&place.folder);
         match self.look_up_answer(parent, &place.name, Knowledge::Answer(answer)) {
             Lookup::Found(entry) => Ok(entry),
             Lookup::Absent(_) => unreachable!("the answer is that of a directory"),
@@ -85,9 +87,11 @@ impl Namespace {
     /// Those of S3.
     pub async fn describe_directory_as(&self, place: &Place, new: &NewObject) -> Result<ObjectMeta> {
         self.ensure_writable(place.folder.bucket)?;
-        let key = place.folder.folder(&place.name)?.prefix.marker().expect("below a bucket");
+        let folder = place.folder.folder(&place.name)?;
+        let key = folder.prefix.marker().expect("below a bucket");
         let gateway = self.gateway(place.folder.bucket);
         let etag = gateway.put(&key, Body::default(), new, &Precondition::Whatever).await?;
+        self.touched.lock().forget(&folder);
         let (meta, now) = (described(etag, 0, new), Instant::now());
         let marker = Marker::Present { meta: meta.clone(), asked: now };
         let answer = Answer { presence: Presence::Directory(marker), asked: now };
@@ -109,6 +113,7 @@ impl Namespace {
         let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);
         self.inodes.lock().detach(parent, &place.name);
+        self.names_changed(&place.folder);
         let mut pending = self.pending.lock();
         pending.remove_file(&place.folder, &place.name);
         pending.keep_directory(&place.folder);
@@ -139,6 +144,8 @@ impl Namespace {
         // Not "absent": there may be a file of that name, which the directory has hidden.
         self.drop_answer(place);
         self.inodes.lock().detach(parent, &place.name);
+        self.touched.lock().forget_tree(&folder);
+        self.names_changed(&place.folder);
         let mut pending = self.pending.lock();
         pending.remove_directory(&folder);
         pending.keep_directory(&place.folder);

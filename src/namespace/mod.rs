@@ -32,6 +32,7 @@ mod pending;
 mod rename;
 mod resolve;
 mod rights;
+mod touched;
 mod visibility;
 mod witness;
 
@@ -53,6 +54,7 @@ pub use self::visibility::Listing;
 
 use self::resolve::Flights;
 use self::rights::{MissingHeard, Rights};
+use self::touched::Touched;
 use self::visibility::Outlook;
 use self::witness::Witnesses;
 use crate::error::{Error, Kind, Result};
@@ -134,6 +136,8 @@ pub struct Namespace {
     inodes: Mutex<InodeTable>,
     cache: MetadataCache,
     pending: Mutex<Pending>,
+    /// Taken alone.
+    touched: Mutex<Touched>,
     flights: Flights,
     attributes: AttributePolicy,
     tasks: Tasks,
@@ -155,6 +159,7 @@ impl Namespace {
             buckets,
             inodes: Mutex::new(InodeTable::new()),
             cache: MetadataCache::new(options.lifetimes),
+            touched: Mutex::default(),
             flights: Flights::default(),
             attributes: options.attributes,
             tasks,

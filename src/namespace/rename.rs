@@ -127,6 +127,7 @@ impl Namespace {
         self.cache.learn(&onto.folder, &onto.name, Answer { presence: arrived, asked: now });
         // Not "absent": there may be a file of that name, which the directory has hidden.
         self.drop_answer(from);
+        self.touched.lock().forget_tree(old);
         let mut pending = self.pending.lock();
         // An empty directory that only this mount knows of stays one at its new place.
         pending.keep_directory(new);
