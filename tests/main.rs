@@ -24,6 +24,7 @@ mod policies;
 mod posix;
 mod process;
 mod reading_ahead;
+mod removed_while_open;
 mod rights;
 mod role_sessions;
 mod special_files;

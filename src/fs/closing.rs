@@ -127,6 +127,10 @@ impl Filesystem {
                 // Somebody has opened it for writing, and goes on with the session.
                 return outcome;
             };
+            if state.place.is_none() && state.handles > 0 {
+                // Removed: what was written lives in the session alone, for those who still have it open.
+                return outcome;
+            }
             if outcome.is_err() || state.place.is_none() || session.end() {
                 state.session = None;
                 return outcome;

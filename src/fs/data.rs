@@ -9,12 +9,12 @@ use super::attr::AttributeChange;
 use super::dirs::Shown;
 use super::files::OpenOptions;
 use super::handle::{Access, FileHandle, HandleId, OpenFile, PlacedReader};
-use super::{Filesystem, removed, target_key};
+use super::{Filesystem, target_key};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Ino, Place};
 use crate::read::{Fetched, ReadBytes, Reader};
-use crate::s3::ObjectMeta;
+use crate::s3::{ByteRange, ObjectMeta};
 use crate::write::{Occasion, Session};
 
 impl Filesystem {
@@ -44,6 +44,10 @@ impl Filesystem {
                 Err(error) if error.kind() == Kind::BadHandle => {}
                 read => return Ok(read?.into()),
             }
+        }
+        let range = ByteRange { start: offset, end: offset.saturating_add(u64::from(size)) };
+        if let Some(read) = self.read_kept(&handle, range).await {
+            return read;
         }
         let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
         let read = reader.read(offset, size).await?;
@@ -161,8 +165,8 @@ impl Filesystem {
             }
             (state.place.clone(), meta)
         };
-        // Removed while open: what the reader had fetched is gone with the object in S3.
-        let place = place.ok_or_else(removed)?;
+        // It could not be kept, and is gone in S3.
+        let place = place.ok_or_else(|| Error::new(Kind::Changed, "removed while open"))?;
         let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
         *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
         Ok(Some(reader))
@@ -176,7 +180,7 @@ impl Filesystem {
         shown.map(|(place, meta)| self.begin_reading(&place, meta)).transpose()
     }
 
-    fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
+    pub(super) fn begin_reading(&self, place: &Place, meta: ObjectMeta) -> Result<Reader> {
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let (budget, tasks) = (self.reading_budget.clone(), self.parts.tasks.clone());
         let (reading, cache) = (self.parts.reading.clone(), self.parts.cache.as_ref());

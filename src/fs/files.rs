@@ -8,6 +8,7 @@ use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState};
 use super::media_type::media_type;
 use super::passed::count_handle;
 use super::{Filesystem, removed, target_key};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
 use crate::namespace::{Ino, Place, Species};
@@ -121,6 +122,7 @@ impl Filesystem {
             writers: 1,
             handles: 1,
             passed: None,
+            kept: None,
             claims_name: options.exclusive,
         };
         let file = OpenFile::new(ino, state);
@@ -153,6 +155,7 @@ impl Filesystem {
             writers: 0,
             handles: 0,
             passed: None,
+            kept: None,
             claims_name: false,
         };
         // Somebody else may have been quicker; there is one state per file.

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
 use crate::read::{Backing, Reader, Rent};
 use crate::s3::{ETag, ObjectMeta};
-use crate::write::Session;
+use crate::write::{Kept, Session};
 
 /// The number of something open, as the kernel has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +68,8 @@ pub(super) struct OpenState {
     pub(super) handles: u32,
     /// What the kernel reads by itself in all handles there are; `None` while they are read through us.
     pub(super) passed: Option<Arc<Backing>>,
+    /// Its bytes, once it is gone from S3.
+    pub(super) kept: Option<Arc<Kept>>,
     /// It was created with O_EXCL: its name is claimed in S3 at the first flush.
     pub(super) claims_name: bool,
 }
@@ -151,6 +153,15 @@ impl OpenFile {
     /// What random reads have cost so far.
     pub(super) fn rent(&self) -> parking_lot::MutexGuard<'_, Rent> {
         self.rent.lock()
+    }
+
+    /// Has reads answered from these bytes when S3 has them no longer.
+    pub(super) fn keep(&self, kept: Arc<Kept>) {
+        let mut state = self.state();
+        if let Some(session) = &state.session {
+            session.keep_base(Arc::clone(&kept));
+        }
+        state.kept = Some(kept);
     }
 
     /// The write session, if there is one.

@@ -19,6 +19,7 @@
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
+//! | `kept.rs` | what is removed while it is open |
 //! | `passed.rs` | what of that the kernel reads by itself |
 //! | `fill.rs` | files that are read at random, given to the kernel whole |
 //! | `small.rs` | small files, fetched before they are opened |
@@ -31,6 +32,7 @@ mod dirs;
 mod files;
 mod fill;
 mod handle;
+mod kept;
 mod media_type;
 mod moves;
 mod passed;

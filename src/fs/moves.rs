@@ -27,6 +27,9 @@ impl Filesystem {
     pub async fn remove_file(&self, parent: Ino, name: &FileName) -> Result<()> {
         let place = self.place_in(parent, name)?;
         let open = self.namespace().known_inode(parent, name).and_then(|ino| self.open_file(ino));
+        if let Some(file) = &open {
+            self.keep_for_readers(file).await;
+        }
         let before = open.as_ref().and_then(|file| file.session()?.version());
         self.namespace().remove_file(parent, &place).await?;
         if let Some(file) = open {
@@ -61,6 +64,10 @@ impl Filesystem {
         if replace == Replace::Refused && !matches!(there, Standing::Absent | Standing::Unseen) {
             return Err(Error::new(Kind::Exists, format!("{} exists", target.name)));
         }
+        let replaced = self.namespace().known_inode(onto.0, onto.1).and_then(|ino| self.open_file(ino));
+        if let (Some(file), Standing::File(Some(_))) = (&replaced, &there) {
+            self.keep_for_readers(file).await;
+        }
         // What could not be seen is not replaced, and neither is what must not be.
         let condition = match (replace, &there) {
             (Replace::Refused, _) | (_, Standing::Unseen) => Precondition::MustNotExist,
@@ -85,7 +92,7 @@ impl Filesystem {
             }
         }
         // Whoever has the replaced file open keeps it, as after a removal.
-        if let Some(file) = self.namespace().known_inode(onto.0, onto.1).and_then(|ino| self.open_file(ino)) {
+        if let Some(file) = replaced {
             self.disown(&file).await;
         }
         self.namespace().inode_renamed(from, onto);

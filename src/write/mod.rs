@@ -41,6 +41,7 @@ pub mod commit;
 pub mod content;
 mod fetch;
 pub mod journal;
+mod kept;
 pub mod plan;
 pub mod ranges;
 pub mod recovery;
@@ -69,6 +70,7 @@ use crate::s3::object::{NewObject, ObjectMeta, Precondition};
 use crate::task::Tasks;
 
 pub use self::commit::CommitReceipt;
+pub use self::kept::Kept;
 pub use self::recovery::{Outcome, Recovered};
 pub use self::session::{Occasion, Origin, Seek, Session};
 

@@ -25,9 +25,10 @@ use self::departing::EarlyUpload;
 use self::releasing::Usage;
 use super::ahead::Ahead;
 use super::commit::{self, CommitReceipt};
-use super::content::{Content, Home};
+use super::content::{Content, Home, Segment};
 use super::fetch::fetch;
 use super::journal::{FORMAT, Journal, Phase, Record, RecordedBase};
+use super::kept::Kept;
 use super::staging::Place;
 use super::{Base, Sessions, Target};
 use crate::error::{Error, Kind, Result};
@@ -76,6 +77,8 @@ struct Core {
     usage: Usage,
     /// Exists while anything is staged that S3 does not have.
     journal: Option<Journal>,
+    /// The bytes of the base, once S3 has them no longer.
+    kept: Option<Arc<Kept>>,
     life: Life,
     /// Whether a byte was written, the length set or the description given. A new file that is
     /// untouched does not become an object before its last close.
@@ -117,6 +120,7 @@ impl Session {
             early: None,
             usage: Usage::of(&sessions),
             journal: None,
+            kept: None,
             life: Life::Live,
             touched: false,
             description_is_due: false,
@@ -133,6 +137,19 @@ impl Session {
     /// The version in S3 that the session builds on; `None` for one that S3 has never seen.
     pub fn version(&self) -> Option<ObjectMeta> {
         self.core.lock().content.base().cloned()
+    }
+
+    /// Whether bytes of the version in S3 show in the file.
+    pub fn shows_base(&self) -> bool {
+        let core = self.core.lock();
+        let all = ByteRange { start: 0, end: core.content.size() };
+        let is_base = |segment: &Segment| matches!(segment.home, Home::Base);
+        core.content.base().is_some() && core.content.segments(all).iter().any(is_base)
+    }
+
+    /// S3 will have the base no longer; reads of it are answered from what was kept.
+    pub fn keep_base(&self, kept: Arc<Kept>) {
+        self.core.lock().kept = Some(kept);
     }
 
     /// Whether the session has anything that S3 does not have.
@@ -224,10 +241,11 @@ impl Session {
     pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
         let range = ByteRange { start: offset, end: offset.saturating_add(size) };
         loop {
-            let (segments, target, base) = {
+            let (segments, target, base, kept) = {
                 let core = self.core.lock();
                 core.check()?;
-                (core.content.segments(range), core.target.clone(), core.content.base().cloned())
+                let (target, base) = (core.target.clone(), core.content.base().cloned());
+                (core.content.segments(range), target, base, core.kept.clone())
             };
             let mut pieces = Vec::new();
             let mut replaced = false;
@@ -240,6 +258,10 @@ impl Session {
                         break;
                     }
                     (Home::Base, Some(base)) => {
+                        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_of(&base.etag)) {
+                            pieces.push(kept.read(segment.range).await?);
+                            continue;
+                        }
                         match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
                             Ok(fetched) => pieces.extend(fetched),
                             // By ourselves, perhaps: a commit may have ended between two looks.
