@@ -534,6 +534,7 @@ async fn attributes_are_noted_and_survive_a_new_mount() {
         let shown = |at: Attributes| (at.mode, at.uid, at.gid, at.mtime, at.atime);
         let expected = (0o710, 7, 8, mtime, atime);
         assert_eq!(shown(mount.stat(path).await.unwrap()), expected, "{path}");
+        mount.namespace().tell_descriptions().await.unwrap();
         assert_eq!(shown(world.mount().await.stat(path).await.unwrap()), expected, "{path}, mounted anew");
         assert_eq!(world.stored(path), bytes, "{path}");
     }

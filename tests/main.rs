@@ -6,6 +6,7 @@ mod base_identities;
 mod blind;
 mod block_cache;
 mod cli;
+mod descriptions;
 mod doctor;
 mod encryption;
 mod endpoints;

@@ -99,6 +99,7 @@ async fn a_directory_shows_when_its_names_last_changed_until_it_is_told_otherwis
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(981_173_106);
     let change = s3xmount::fs::AttributeChange { mtime: Some(long_ago), ..Default::default() };
     mount.change("a/d", change).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
     for mount in [&mount, &world.mount().await] {
         assert_eq!(mount.stat("a/d").await.unwrap().mtime, long_ago, "as rsync and tar leave it");
     }

@@ -148,6 +148,7 @@ async fn what_was_noted_stays_with_the_file_whatever_is_done_to_it() {
     // As s3fs keeps them.
     let stored = "%7B%22user.colour%22%3A%22cmVk%22%2C%22user.size%22%3A%22AAE%3D%22%7D";
     let entry = |path: &str| world.object_at(path).unwrap().attributes.metadata.get("xattr").cloned();
+    mount.namespace().tell_descriptions().await.unwrap();
     assert_eq!(entry("a/welcome.txt").as_deref(), Some(stored));
     mount.change("a/welcome.txt", AttributeChange { mode: Some(0o600), ..Default::default() }).await.unwrap();
     mount.append("a/welcome.txt", b"more").await.unwrap();
@@ -161,6 +162,7 @@ async fn what_was_noted_stays_with_the_file_whatever_is_done_to_it() {
     remove(&fresh, "a/moved", "user.colour").await.unwrap();
     assert_eq!(failure(remove(&fresh, "a/moved", "user.colour").await), Kind::NoAttribute);
     remove(&fresh, "a/moved", "user.size").await.unwrap();
+    fresh.namespace().tell_descriptions().await.unwrap();
     assert_eq!(entry("a/moved"), None);
 }
 

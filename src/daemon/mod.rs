@@ -381,6 +381,8 @@ fn namespace_options(settings: &Settings) -> namespace::Options {
             AttributeSource::Exact => AttributePolicy::Exact,
             AttributeSource::Listing => AttributePolicy::Listing,
         },
+        describe_after: namespace::DESCRIBE_AFTER,
+        descriptions: Some(settings.staging_dir.join("descriptions")),
     }
 }
 

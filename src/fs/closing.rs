@@ -37,7 +37,12 @@ impl Filesystem {
     /// As `flush`.
     pub async fn sync(&self, handle: HandleId) -> Result<()> {
         let handle = self.handles.file(handle)?;
-        self.commit_changes(&handle.file, Occasion::Sync).await
+        self.commit_changes(&handle.file, Occasion::Sync).await?;
+        let place = handle.file.state().place.clone();
+        match place {
+            Some(place) => self.namespace().tell_description(&place).await,
+            None => Ok(()),
+        }
     }
 
     /// The kernel is done with a handle. The last writer's leaving ends the session.
@@ -121,7 +126,8 @@ impl Filesystem {
     async fn end_session(&self, file: &Arc<OpenFile>) -> Result<()> {
         let _turn = file.turn().await;
         loop {
-            let outcome = self.commit_changes(file, Occasion::LastClose).await;
+            let handed_over = self.hand_over_description(file).await;
+            let outcome = self.commit_changes(file, Occasion::LastClose).await.and(handed_over);
             let mut state = file.state();
             let Some(session) = state.session.clone().filter(|_| state.writers == 0) else {
                 // Somebody has opened it for writing, and goes on with the session.

@@ -1,21 +1,15 @@
 //! Names and directories.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::attr::{AttributeChange, Attributes, FileKind};
-use super::closing::noted;
+use super::Filesystem;
+use super::attr::{Attributes, FileKind};
 use super::handle::{DirectoryHandle, HandleId, OpenFile};
-use super::{Filesystem, removed};
-use crate::clock;
 use crate::error::Result;
 use crate::name::FileName;
-use crate::namespace::{
-    Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, described, number,
-};
+use crate::namespace::{Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, number};
 use crate::s3::object::STANDARD;
-use crate::s3::{NewObject, ObjectMeta, Precondition, UserMetadata};
-use crate::write::Occasion;
+use crate::s3::{NewObject, ObjectMeta, UserMetadata};
 
 /// Attributes, and how long they may be believed.
 #[derive(Debug, Clone, Copy)]
@@ -104,93 +98,6 @@ impl Filesystem {
         Ok(self.shown(&entry))
     }
 
-    /// Changes mode, owner or times.
-    ///
-    /// With a write session open they travel with its commit; else the object is copied onto
-    /// itself inside S3, which is how metadata is changed there.
-    ///
-    /// # Errors
-    /// [`Changed`](crate::error::Kind::Changed) when somebody replaced the object meanwhile.
-    pub async fn change_attributes(&self, ino: Ino, change: AttributeChange) -> Result<Shown> {
-        if let Some(file) = self.open_file(ino) {
-            return self.change_open(&file, &change).await;
-        }
-        let entry = self.namespace().node(ino).await?;
-        let mut attributes = self.shown(&entry).attributes;
-        attributes.apply(&change, clock::now());
-        match entry.node {
-            // Nothing in S3 describes it; `chmod` of a mount point is lived with, as on NFS.
-            Node::Top => Ok(self.shown(&entry)),
-            Node::Directory(marker) => {
-                let place = self.namespace().place(ino)?;
-                let new = new_object(marker.as_ref(), &attributes);
-                let meta = self.namespace().describe_directory_as(&place, &new).await?;
-                Ok(self.shown(&Entry { node: Node::Directory(Some(meta)), ..entry }))
-            }
-            Node::File(meta) => {
-                let place = self.namespace().place(ino)?;
-                let meta = self.describe_file(&place, &meta, &attributes).await?;
-                Ok(self.shown(&Entry { node: Node::File(meta), ..entry }))
-            }
-            Node::Uncommitted => Err(removed()),
-        }
-    }
-
-    async fn change_open(&self, file: &Arc<OpenFile>, change: &AttributeChange) -> Result<Shown> {
-        let _turn = file.turn().await;
-        let (place, committed, attributes, session) = {
-            let mut state = file.state();
-            state.attributes.apply(change, clock::now());
-            if let Some(session) = &state.session {
-                let user = noted(session, &state.attributes);
-                session.set_description(NewObject { user, ..session.description() });
-            }
-            (state.place.clone(), state.committed.clone(), state.attributes, state.session.clone())
-        };
-        match (session, place, committed) {
-            // Its bytes are still to be sent, and take the attributes along at the flush.
-            (Some(session), _, _) if session.owes_content() => {}
-            (Some(_), _, _) => self.commit_changes(file, Occasion::Flush).await?,
-            (None, Some(place), Some(meta)) => {
-                let meta = self.describe_file(&place, &meta, &attributes).await?;
-                self.adopt_version(file, meta);
-            }
-            _ => {}
-        }
-        Ok(shown_open(file))
-    }
-
-    /// Copies an object onto itself with other metadata.
-    async fn describe_file(
-        &self,
-        place: &Place,
-        meta: &ObjectMeta,
-        attributes: &Attributes,
-    ) -> Result<ObjectMeta> {
-        let meta = match &meta.details {
-            Some(_) => meta.clone(),
-            None => self.namespace().current_file(place).await?,
-        };
-        self.describe_file_as(place, &meta, &new_object(Some(&meta), attributes)).await
-    }
-
-    /// Copies one version of an object onto itself with another description.
-    pub(super) async fn describe_file_as(
-        &self,
-        place: &Place,
-        meta: &ObjectMeta,
-        new: &NewObject,
-    ) -> Result<ObjectMeta> {
-        self.namespace().ensure_writable(place.folder.bucket)?;
-        let gateway = self.namespace().gateway(place.folder.bucket);
-        let key = super::target_key(place)?;
-        // The source's condition guards the target too, as they are one object.
-        let etag = gateway.copy(gateway, &key, meta, &key, Some(new), &Precondition::Whatever).await?;
-        let meta = described(etag, meta.size, new);
-        self.namespace().committed(place, meta.clone());
-        Ok(meta)
-    }
-
     /// Begins to read a directory.
     ///
     /// # Errors
@@ -265,6 +172,17 @@ impl Filesystem {
             entries.extend(positions.zip(ready).map(|(next, entry)| self.listed(handle.ino, entry, next)));
         }
         Ok(entries)
+    }
+
+    /// Tells S3 what waits to be said about what is in a directory. Every change of a name is there already.
+    ///
+    /// # Errors
+    /// Those of S3.
+    pub async fn sync_directory(&self, handle: HandleId) -> Result<()> {
+        match self.handles.directory(handle)?.directory.clone() {
+            Directory::In(folder) => self.namespace().tell_descriptions_below(&folder).await,
+            Directory::Root => self.namespace().tell_descriptions().await,
+        }
     }
 
     /// The kernel is done with a directory.
@@ -394,4 +312,4 @@ const ENTRIES_PER_DESCRIBED_READ: usize = 128;
 const OPEN_VALID: Duration = Duration::from_secs(1);
 
 /// The media type that s3fs and others give markers.
-const DIRECTORY_TYPE: &str = "application/x-directory";
+pub(super) const DIRECTORY_TYPE: &str = "application/x-directory";

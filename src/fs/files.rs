@@ -57,10 +57,10 @@ impl Filesystem {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
         };
-        let begun = self.ensure_readable(&file, options).and_then(|()| match options.access.write {
-            true => self.begin_writing(&file, options.truncate),
-            false => Ok(()),
-        });
+        let begun = match options.access.write {
+            true => self.begin_writing_described(&file, options).await,
+            false => self.ensure_readable(&file, options),
+        };
         if let Err(error) = begun {
             self.drop_if_unused(&file);
             return Err(error);
@@ -219,6 +219,27 @@ impl Filesystem {
         state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
         state.committed = Some(meta);
         true
+    }
+
+    /// Begins to write, and takes over what waits to be said about the file.
+    async fn begin_writing_described(&self, file: &Arc<OpenFile>, options: OpenOptions) -> Result<()> {
+        let place = file.state().place.clone();
+        let taken = match &place {
+            Some(place) => self.namespace().take_description(place, Species::File).await,
+            None => None,
+        };
+        let begun =
+            self.ensure_readable(file, options).and_then(|()| self.begin_writing(file, options.truncate));
+        match (&begun, file.session()) {
+            (Ok(()), Some(session)) => {
+                if taken.is_some() {
+                    session.owe_description();
+                }
+                self.namespace().description_settled(taken);
+            }
+            _ => self.namespace().put_back(taken),
+        }
+        begun
     }
 
     /// Counts one more writer, in the same step as it finds or begins the session: one that is found

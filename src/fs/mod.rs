@@ -13,8 +13,9 @@
 //! | `space.rs` | fallocate, lseek |
 //! | `copying.rs` | copy_file_range |
 //! | `closing.rs` | flush, fsync, release, and the commits they ask for |
-//! | `dirs.rs` | lookup, attributes, opendir, readdir, mkdir, rmdir |
+//! | `dirs.rs` | lookup, what `stat` shows, opendir, readdir, mkdir, rmdir |
 //! | `special.rs` | symbolic links, FIFOs, sockets, device nodes |
+//! | `describing.rs` | changes of mode, owner, times |
 //! | `moves.rs` | rename, unlink |
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
@@ -28,6 +29,7 @@ mod attr;
 mod closing;
 mod copying;
 mod data;
+mod describing;
 mod dirs;
 mod files;
 mod fill;
@@ -44,7 +46,7 @@ mod xattr;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -91,6 +93,8 @@ pub struct Parts {
 
 /// A mounted filesystem.
 pub struct Filesystem {
+    /// For what it does later.
+    me: Weak<Self>,
     parts: Parts,
     handles: HandleTable,
     small_files: Arc<SmallFiles>,
@@ -114,7 +118,9 @@ impl Filesystem {
         let reading_budget = parts.budget.share(parts.reading.memory_bytes_max);
         let (budget, tasks) = (reading_budget.clone(), parts.tasks.clone());
         let file_bytes_max = parts.reading.small_file_bytes;
-        Arc::new(Self {
+        let namespace = Arc::clone(&parts.namespace);
+        let filesystem = Arc::new_cyclic(|me: &Weak<Self>| Self {
+            me: me.clone(),
             small_files: SmallFiles::new(Arc::clone(&parts.namespace), budget, tasks, file_bytes_max),
             reading_budget,
             parts,
@@ -124,7 +130,14 @@ impl Filesystem {
             on_changed: OnceLock::new(),
             store_pages: OnceLock::new(),
             passing_refused: AtomicBool::new(false),
-        })
+        });
+        let me = filesystem.me.clone();
+        namespace.notify_described(Box::new(move |place, meta| {
+            if let Some(filesystem) = me.upgrade() {
+                filesystem.described(place, meta);
+            }
+        }));
+        filesystem
     }
 
     /// Names who is to hear that what the kernel remembers of an inode is out of date.
@@ -147,6 +160,13 @@ impl Filesystem {
     /// nobody has closed is set aside, because it may be half a file.
     pub async fn finish(&self) {
         let open: Vec<Arc<OpenFile>> = self.open_files.lock().values().cloned().collect();
+        for file in &open {
+            if let Err(error) = self.hand_over_description(file).await {
+                tracing::warn!(%error, "mode, owner or times of a file that was open are not kept");
+            }
+        }
+        // Each failure has been logged.
+        self.namespace().tell_descriptions().await.unwrap_or_default();
         for session in open.iter().filter_map(|file| file.session()) {
             if let Some(error) = session.set_aside().await {
                 tracing::error!(%error, "a file was open for writing at unmount");

@@ -6,7 +6,7 @@ use super::Filesystem;
 use super::handle::OpenFile;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
-use crate::namespace::{Folder, Ino, Place, Standing};
+use crate::namespace::{Folder, Ino, Place, Species, Standing};
 use crate::s3::{ObjectMeta, Precondition};
 use crate::write::Occasion;
 
@@ -31,7 +31,13 @@ impl Filesystem {
             self.keep_for_readers(file).await;
         }
         let before = open.as_ref().and_then(|file| file.session()?.version());
-        self.namespace().remove_file(parent, &place).await?;
+        // S3 must not be telling anything of it when it goes.
+        let taken = self.namespace().take_description(&place, Species::File).await;
+        if let Err(error) = self.namespace().remove_file(parent, &place).await {
+            self.namespace().put_back(taken);
+            return Err(error);
+        }
+        self.namespace().description_settled(taken);
         if let Some(file) = open {
             self.disown(&file).await;
             // A commit that was under way may have made the object again.
@@ -123,6 +129,12 @@ impl Filesystem {
             // Before anything is sent: without the right to delete, nothing of this may happen.
             self.namespace().ensure_deletable(&source.folder).await?;
         }
+        let described = match &open {
+            Some(file) => {
+                file.session().and_then(|session| Some((session.hand_over_description()?, session)))
+            }
+            None => None,
+        };
         if let Some(file) = &open {
             // What is written but not in S3 yet goes there first, under the old name: the copy
             // then has all of it, and a failure on the way leaves a whole file somewhere.
@@ -135,16 +147,21 @@ impl Filesystem {
         });
         match committed.or(meta) {
             Some(meta) => {
-                let moved = self.namespace().move_file(source, target, &meta, condition).await;
-                let meta = match moved {
+                let new = described.as_ref().map(|((_, new), _)| new);
+                let moved = self.namespace().move_file((source, target), &meta, new, condition).await;
+                let moved = match moved {
                     // Somebody replaced it since we looked. Nobody here has built on what it was.
                     Err(error) if error.kind() == Kind::Changed && open.is_none() => {
                         self.namespace().drop_answer(source);
                         let meta = self.namespace().current_file(source).await?;
-                        self.namespace().move_file(source, target, &meta, condition).await?
+                        self.namespace().move_file((source, target), &meta, None, condition).await
                     }
-                    moved => moved?,
+                    moved => moved,
                 };
+                if let (Err(_), Some((_, session))) = (&moved, &described) {
+                    session.owe_description();
+                }
+                let meta = moved?;
                 if let Some(file) = &open {
                     self.retarget(file, target, Some(meta.clone()), condition).await?;
                     self.adopt_version(file, meta);
@@ -181,6 +198,8 @@ impl Filesystem {
         for file in &open {
             self.commit_changes(file, Occasion::Flush).await?;
         }
+        // It is all listed and copied in a moment. What could not be told has been logged.
+        self.namespace().tell_descriptions_below(&old).await.unwrap_or_default();
         self.namespace().move_directory(source, target, condition).await?;
         for file in &open {
             self.follow_directory(file, (&old, &new), condition).await?;

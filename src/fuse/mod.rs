@@ -426,9 +426,10 @@ impl fuser::Filesystem for Bridge {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        // Every change of a name is in S3 before its operation returns.
-        reply.ok();
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        let handle = HandleId(handle.0);
+        let work = |fs: Arc<Filesystem>| async move { fs.sync_directory(handle).await };
+        self.run_at_once(Self::operation("fsyncdir", ino), reply, work, done);
     }
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {

@@ -26,6 +26,8 @@ impl Namespace {
         self.cache.learn(&place.folder, &place.name, answer);
         self.pending.lock().remove_file(&place.folder, &place.name);
         self.rights(place.folder.bucket).admitted();
+        self.descriptions.written(&place.folder);
+        self.drop_description(place, Species::File);
     }
 
     /// Bytes of a file came from S3, so the role may read in its bucket.
@@ -68,6 +70,7 @@ impl Namespace {
         }
         self.cache.learn(&place.folder, &place.name, answer.clone());
         self.rights(folder.bucket).admitted();
+        self.descriptions.written(&place.folder);
         self.names_changed(&place.folder);
         match self.look_up_answer(parent, &place.name, Knowledge::Answer(answer)) {
             Lookup::Found(entry) => Ok(entry),
@@ -85,13 +88,11 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of S3.
-    pub async fn describe_directory_as(&self, place: &Place, new: &NewObject) -> Result<ObjectMeta> {
-        self.ensure_writable(place.folder.bucket)?;
-        let folder = place.folder.folder(&place.name)?;
-        let key = folder.prefix.marker().expect("below a bucket");
+    pub(super) async fn describe_directory_as(&self, place: &Place, new: &NewObject) -> Result<ObjectMeta> {
+        let key = place.folder.folder(&place.name)?.prefix.marker().expect("below a bucket");
         let gateway = self.gateway(place.folder.bucket);
         let etag = gateway.put(&key, Body::default(), new, &Precondition::Whatever).await?;
-        self.touched.lock().forget(&folder);
+        self.descriptions.written(&place.folder);
         let (meta, now) = (described(etag, 0, new), Instant::now());
         let marker = Marker::Present { meta: meta.clone(), asked: now };
         let answer = Answer { presence: Presence::Directory(marker), asked: now };
@@ -136,6 +137,9 @@ impl Namespace {
         self.ensure_writable(place.folder.bucket)?;
         let folder = place.folder.folder(&place.name)?;
         self.ensure_empty(&folder).await?;
+        // S3 must not be told of a marker that has just gone.
+        let taken = self.take_description(place, Species::Directory).await;
+        self.description_settled(taken);
         if let Some(marker) = folder.prefix.marker() {
             // Deleting what is not there is no error in S3, and cheaper than asking first.
             self.delete(&folder, &marker).await?;

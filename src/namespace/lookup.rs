@@ -93,9 +93,9 @@ impl Namespace {
             && meta.details.is_some()
             && asked.elapsed() < OPEN_MEMORY
         {
-            return Ok(meta);
+            return Ok(self.as_described(place, meta));
         }
-        self.head(&place.folder, &place.name).await
+        Ok(self.as_described(place, self.head(&place.folder, &place.name).await?))
     }
 
     /// What stands at a place.
@@ -148,6 +148,9 @@ impl Namespace {
     fn in_memory(&self, folder: &Folder, name: &FileName) -> Option<Knowledge> {
         if self.pending.lock().has_file(folder, name) {
             return Some(Knowledge::Uncommitted);
+        }
+        if let Some(answer) = self.waiting_answer(folder, name) {
+            return Some(Knowledge::Answer(answer));
         }
         self.cached(folder, name).map(|answer| self.kept(folder, name, answer))
     }

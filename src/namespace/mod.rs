@@ -5,7 +5,8 @@
 //!
 //! - [`InodeTable`] is a debt to the kernel: nothing in it expires.
 //! - [`MetadataCache`] is hearsay with a deadline: all of it may be dropped at any time.
-//! - [`Pending`] is what we know and S3 does not: it is never evicted, and outranks the cache.
+//! - [`Pending`] is what we know and S3 does not: it is never evicted, and outranks the cache. What S3 has yet to hear
+//!   of an object that it has is in `descriptions`.
 //!
 //! The precedence pending > cache > S3 is written once, in [`Namespace::lookup`].
 //!
@@ -21,6 +22,7 @@
 mod ahead;
 mod cache;
 mod changes;
+mod descriptions;
 mod foresight;
 mod inode;
 mod interest;
@@ -36,6 +38,7 @@ mod touched;
 mod visibility;
 mod witness;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ use parking_lot::Mutex;
 
 pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
 pub use self::changes::described;
+pub use self::descriptions::{Taken, said};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
@@ -52,6 +56,7 @@ pub use self::rename::Place;
 pub use self::rights::{OnMissing, Right, RightsKnown};
 pub use self::visibility::Listing;
 
+use self::descriptions::Descriptions;
 use self::resolve::Flights;
 use self::rights::{MissingHeard, Rights};
 use self::touched::Touched;
@@ -81,7 +86,14 @@ pub struct Options {
     pub lifetimes: Lifetimes,
     /// Where attributes come from.
     pub attributes: AttributePolicy,
+    /// How long a change of a description waits for others to join it.
+    pub describe_after: Duration,
+    /// Where changes that wait are written down, for the next mount; nowhere if `None`.
+    pub descriptions: Option<PathBuf>,
 }
+
+/// How long a change of mode, owner or times waits for others: programs that make several make them at once.
+pub const DESCRIBE_AFTER: Duration = Duration::from_secs(1);
 
 /// What is under a name, for whoever shows it.
 #[derive(Debug, Clone)]
@@ -136,6 +148,7 @@ pub struct Namespace {
     inodes: Mutex<InodeTable>,
     cache: MetadataCache,
     pending: Mutex<Pending>,
+    descriptions: Descriptions,
     /// Taken alone.
     touched: Mutex<Touched>,
     flights: Flights,
@@ -151,7 +164,7 @@ pub struct Namespace {
 impl Namespace {
     /// Returns the namespace of a mount that shows `buckets`.
     pub fn new(buckets: Vec<Bucket>, options: &Options, tasks: Tasks) -> Arc<Self> {
-        Arc::new(Self {
+        let namespace = Arc::new(Self {
             witnesses: buckets.iter().map(|_| Witnesses::default()).collect(),
             rights: buckets.iter().map(|_| Rights::default()).collect(),
             on_missing: MissingHeard::default(),
@@ -162,8 +175,11 @@ impl Namespace {
             touched: Mutex::default(),
             flights: Flights::default(),
             attributes: options.attributes,
+            descriptions: Descriptions::new(options.describe_after, options.descriptions.clone()),
             tasks,
-        })
+        });
+        namespace.resume_descriptions();
+        namespace
     }
 
     /// The configured buckets, in their order.

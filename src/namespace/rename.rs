@@ -18,14 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cache::{Answer, Presence};
-use super::{Folder, Namespace};
+use super::{Folder, Namespace, Species, described, said};
 use crate::error::{Error, Kind, Result};
 use crate::name::{DirPrefix, FileName, ObjectKey};
 use crate::s3::put::DELETES_MAX;
 use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
 
 /// A name in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The directory.
     pub folder: Folder,
@@ -34,33 +34,57 @@ pub struct Place {
 }
 
 impl Namespace {
-    /// Moves a committed file, onto what `condition` says of the target.
+    /// Moves a committed file, onto what `condition` says of the target. `new` is what it is to say about itself there;
+    /// without one, what waits to be said about it goes along, or else what it says.
     ///
     /// # Errors
     /// [`Kind::Exists`] where that is nothing and something is there,
     /// [`Kind::CrossDevice`] where the two buckets cannot copy from each other,
     /// [`Kind::Denied`] before anything happened where we may not delete.
     pub async fn move_file(
-        &self,
-        from: &Place,
-        onto: &Place,
+        self: &Arc<Self>,
+        (from, onto): (&Place, &Place),
         meta: &ObjectMeta,
+        new: Option<&NewObject>,
         condition: &Precondition,
     ) -> Result<ObjectMeta> {
-        let (old, new) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
+        self.ensure_deletable(&from.folder).await?;
+        // Of neither must S3 be told anything while they are replaced.
+        let waited = self.take_description(from, Species::File).await;
+        let replaced = self.take_description(onto, Species::File).await;
+        // Of a version that somebody has replaced there is nothing to be said any more.
+        let said =
+            waited.as_ref().filter(|taken| taken.meta().etag == meta.etag).map(|taken| said(taken.meta()));
+        let moved = self.copy_and_delete((from, onto), meta, new.or(said.as_ref()), condition).await;
+        self.put_back_unless(moved.is_ok(), waited);
+        self.put_back_unless(moved.is_ok(), replaced);
+        moved
+    }
+
+    async fn copy_and_delete(
+        &self,
+        (from, onto): (&Place, &Place),
+        meta: &ObjectMeta,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+    ) -> Result<ObjectMeta> {
+        let (old, key) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
-        self.ensure_deletable(&from.folder).await?;
-        let copied = target.copy(&source, &old, meta, &new, None, condition).await;
+        let copied = target.copy(&source, &old, meta, &key, new, condition).await;
         let etag = copied.map_err(|error| match (error.kind(), condition) {
             (S3ErrorKind::ConditionFailed, Precondition::MustNotExist) => {
                 Error::caused(Kind::Exists, "the target could not be seen, and is there", error)
             }
             _ => across(from, onto, error),
         })?;
+        self.descriptions.copied(&onto.folder);
         self.delete(&from.folder, &old).await?;
         let now = Instant::now();
-        let moved = ObjectMeta { etag, last_modified: crate::clock::now(), ..meta.clone() };
+        let moved = match new {
+            Some(new) => described(etag, meta.size, new),
+            None => ObjectMeta { etag, last_modified: crate::clock::now(), ..meta.clone() },
+        };
         let presence = Presence::File(moved.clone());
         self.cache.learn(&onto.folder, &onto.name, Answer { presence, asked: now });
         self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });

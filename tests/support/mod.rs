@@ -68,6 +68,10 @@ pub(crate) struct Options {
     pub(crate) rules: fn(WriteRules) -> WriteRules,
     /// What keeps on the disk what was read.
     pub(crate) cache: Option<Arc<read::BlockCache>>,
+    /// How long changed attributes wait for others. Long, so that nothing is told S3 by chance.
+    pub(crate) describe_after: Duration,
+    /// Where they are written down.
+    pub(crate) descriptions: Option<std::path::PathBuf>,
 }
 
 impl Default for Options {
@@ -84,6 +88,8 @@ impl Default for Options {
             directories: &[],
             rules: |rules| rules,
             cache: None,
+            describe_after: Duration::from_secs(3600),
+            descriptions: None,
         }
     }
 }
@@ -290,6 +296,8 @@ impl Mount {
         let naming = namespace::Options {
             lifetimes: Lifetimes { present: options.lifetime, absent: options.lifetime },
             attributes: AttributePolicy::Auto,
+            describe_after: options.describe_after,
+            descriptions: options.descriptions.clone(),
         };
         let (uid, gid) = OWNER;
         let mounted = SystemTime::UNIX_EPOCH;

@@ -277,7 +277,7 @@ impl Filesystem {
                 let mut new = new_object(marker.as_ref(), &self.shown(&entry).attributes);
                 change(&mut new)?;
                 let place = self.namespace().place(ino)?;
-                self.namespace().describe_directory_as(&place, &new).await.map(drop)
+                self.describe_directory(&place, marker.as_ref(), new).await.map(drop)
             }
             Node::File(_) => {
                 let place = self.namespace().place(ino)?;
@@ -286,7 +286,7 @@ impl Filesystem {
                 let attributes = Attributes::of_file(ino, &meta, &self.parts.defaults);
                 let mut new = new_object(Some(&meta), &attributes);
                 change(&mut new)?;
-                self.describe_file_as(&place, &meta, &new).await.map(drop)
+                self.describe_file(&place, &meta, &new).await.map(drop)
             }
             Node::Uncommitted => Err(removed()),
         }
@@ -313,8 +313,8 @@ impl Filesystem {
             (None, Some(place), Some(meta)) => {
                 let mut new = new_object(Some(&meta), &attributes);
                 change(&mut new)?;
-                let meta = self.describe_file_as(&place, &meta, &new).await?;
-                self.adopt_version(file, meta);
+                let meta = self.describe_file(&place, &meta, &new).await?;
+                self.adopt_description(file, &meta);
                 Ok(())
             }
             _ => Err(removed()),

@@ -1,0 +1,289 @@
+//! Changes of mode, owner and times: they wait for each other, show at once, and are not lost.
+#![cfg(feature = "emulator")]
+#![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
+
+use std::time::{Duration, SystemTime};
+
+use s3xmount::emulator::demo::Rights;
+use s3xmount::error::Kind;
+use s3xmount::fs::{AttributeChange, Setting};
+
+use crate::support::{How, MIB, Mount, Options, THREE, World, eventually, failure, pattern};
+
+fn mode(mode: u32) -> AttributeChange {
+    AttributeChange { mode: Some(mode), ..Default::default() }
+}
+
+fn owner(uid: u32, gid: u32) -> AttributeChange {
+    AttributeChange { uid: Some(uid), gid: Some(gid), ..Default::default() }
+}
+
+fn time(seconds: u64) -> AttributeChange {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    AttributeChange { mtime: Some(time), atime: Some(time), ..Default::default() }
+}
+
+/// What an object says of itself.
+fn noted(world: &World, path: &str, name: &str) -> Option<String> {
+    world.object_at(path)?.attributes.metadata.get(name).cloned()
+}
+
+/// A mount that has seen that S3 copies in both buckets, and that it may write there.
+async fn at_work(world: &World, options: Options) -> Mount {
+    let mount = world.mount_with(options).await;
+    for path in ["a/probe", "b/probe"] {
+        mount.write_file(path, b"1").await.unwrap();
+        mount.change(path, mode(0o600)).await.unwrap();
+    }
+    world.forget_requests();
+    mount
+}
+
+#[tokio::test]
+async fn changes_that_follow_each_other_are_told_s3_once() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    world.forget_requests();
+    mount.change("a/f", owner(7, 8)).await.unwrap();
+    mount.change("a/f", time(1_000_000_000)).await.unwrap();
+    mount.change("a/f", mode(0o4751)).await.unwrap();
+    assert_eq!(world.requests(), 0);
+    let shown = mount.stat("a/f").await.unwrap();
+    assert_eq!((shown.mode, shown.uid, shown.gid), (0o4751, 7, 8), "they show at once");
+
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!((world.count("CopyObject"), world.requests()), (1, 1));
+    let there = ["mode", "uid", "gid", "mtime"].map(|name| noted(&world, "a/f", name).unwrap());
+    assert_eq!(there, ["35305", "7", "8", "1000000000"]);
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(world.requests(), 1, "nothing is left to be told");
+    assert_eq!(mount.read_file("a/f").await.unwrap(), b"bytes");
+}
+
+#[tokio::test]
+async fn they_are_told_after_a_moment() {
+    let world = World::new();
+    let options = Options { describe_after: Duration::from_millis(1), ..Options::default() };
+    let mount = at_work(&world, options).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    eventually("the mode is in S3", async || noted(&world, "a/f", "mode").unwrap() == "33184").await;
+}
+
+#[tokio::test]
+async fn what_rsync_does_costs_one_put_one_copy_one_delete() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.make_directory("a/d").await.unwrap();
+    mount.write_file("a/d/first", b"1").await.unwrap();
+    mount.rename("a/d/first", "a/d/second").await.unwrap();
+    for early in [true, false] {
+        world.forget_requests();
+        let file = mount.open("a/d/.f.tmp", How::MakeNew).await.unwrap();
+        file.write(0, b"bytes").await.unwrap();
+        let release = file.close_early().await.unwrap();
+        // The kernel tells us of the last close when it likes to.
+        let release = match early {
+            true => {
+                release.await.unwrap();
+                None
+            }
+            false => Some(release),
+        };
+        mount.change("a/d/.f.tmp", owner(7, 8)).await.unwrap();
+        mount.change("a/d/.f.tmp", time(1_000_000_000)).await.unwrap();
+        mount.change("a/d/.f.tmp", mode(0o640)).await.unwrap();
+        mount.rename("a/d/.f.tmp", "a/d/f").await.unwrap();
+        if let Some(release) = release {
+            release.await.unwrap();
+        }
+        mount.namespace().tell_descriptions().await.unwrap();
+        let counts = ["PutObject", "CopyObject", "DeleteObject"].map(|operation| world.count(operation));
+        assert_eq!((counts, world.requests()), ([1, 1, 1], 3), "released early: {early}");
+        assert_eq!(noted(&world, "a/d/f", "mode").unwrap(), "33184");
+        assert_eq!(noted(&world, "a/d/f", "uid").unwrap(), "7");
+        let shown = mount.stat("a/d/f").await.unwrap();
+        assert_eq!((shown.mode, shown.uid), (0o640, 7));
+        mount.remove("a/d/f").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_writes_takes_them_along() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    world.forget_requests();
+    mount.append("a/f", b" and more").await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!((world.count("PutObject"), world.count("CopyObject")), (1, 0));
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+
+    mount.change("a/f", mode(0o600)).await.unwrap();
+    let file = mount.open("a/f", How::Edit).await.unwrap();
+    file.close().await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152", "also where nothing was written after all");
+    assert_eq!(world.stored("a/f").unwrap(), b"bytes and more");
+}
+
+#[tokio::test]
+async fn of_what_is_removed_or_replaced_nothing_is_told() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    for name in ["a/gone", "a/replaced", "a/new"] {
+        mount.write_file(name, b"bytes").await.unwrap();
+    }
+    mount.change("a/gone", mode(0o640)).await.unwrap();
+    mount.change("a/replaced", mode(0o666)).await.unwrap();
+    world.forget_requests();
+    mount.remove("a/gone").await.unwrap();
+    mount.rename("a/new", "a/replaced").await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert!(world.stored("a/gone").is_none(), "nothing brings it back");
+    assert_eq!(noted(&world, "a/replaced", "mode").unwrap(), "33188");
+    assert_eq!(world.count("CopyObject"), 1, "that of the rename");
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_put_there_meanwhile_is_left_as_it_is() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"mine").await.unwrap();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    world.put("a/f", "theirs, and longer");
+    assert_eq!(failure(mount.namespace().tell_descriptions().await), Kind::Changed);
+    assert_eq!(world.stored("a/f").unwrap(), b"theirs, and longer");
+    assert_eq!(noted(&world, "a/f", "mode"), None);
+    assert_eq!(mount.stat("a/f").await.unwrap().size, 18, "and is what shows now");
+}
+
+#[tokio::test]
+async fn fsync_waits_until_they_are_told() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    let file = mount.open("a/f", How::Read).await.unwrap();
+    file.change(mode(0o640)).await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33188");
+    file.sync().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+    file.close().await.unwrap();
+    mount.change("a/f", mode(0o600)).await.unwrap();
+    mount.filesystem().finish().await;
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152", "and so does unmount");
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_the_copy_has_another_etag() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    let bytes = pattern(3, 20 * MIB);
+    mount.write_file("a/large", &bytes).await.unwrap();
+    let before = world.object_at("a/large").unwrap().etag.clone();
+    let file = mount.open("a/large", How::Read).await.unwrap();
+    assert_eq!(file.read(0, 10).await.unwrap(), bytes[..10]);
+    mount.change("a/large", mode(0o640)).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_ne!(world.object_at("a/large").unwrap().etag, before, "it was uploaded in parts");
+    assert!(file.read_all().await.unwrap() == bytes);
+    file.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_marker_of_a_directory_is_told_once_too() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.make_directory("a/d").await.unwrap();
+    world.forget_requests();
+    mount.change("a/d", owner(7, 8)).await.unwrap();
+    mount.change("a/d", mode(0o700)).await.unwrap();
+    mount.change("a/d", time(1_000_000_000)).await.unwrap();
+    assert_eq!(world.requests(), 0);
+    mount.write_file("a/d/f", b"1").await.unwrap();
+    mount.change("a/d/f", mode(0o600)).await.unwrap();
+    mount.rename("a/d", "a/e").await.unwrap();
+    let there = ["mode", "uid", "mtime"].map(|name| noted(&world, "a/e/", name).unwrap());
+    assert_eq!(there, ["16832", "7", "1000000000"], "a rename of the directory takes all below it along");
+    assert_eq!(noted(&world, "a/e/f", "mode").unwrap(), "33152");
+
+    mount.make_directory("a/short").await.unwrap();
+    mount.change("a/short", mode(0o700)).await.unwrap();
+    mount.remove_directory("a/short").await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert!(world.object_at("a/short/").is_none(), "nothing brings it back");
+}
+
+#[tokio::test]
+async fn extended_attributes_wait_with_them() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    let ino = mount.stat("a/f").await.unwrap().ino;
+    world.forget_requests();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    mount.filesystem().set_xattr(ino, "user.note", b"mine", Setting::Either).await.unwrap();
+    mount.change("a/f", mode(0o600)).await.unwrap();
+    assert_eq!(mount.filesystem().xattr(ino, "user.note").await.unwrap(), b"mine");
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(world.count("CopyObject"), 1);
+    let fresh = world.mount().await;
+    let ino = fresh.stat("a/f").await.unwrap().ino;
+    assert_eq!(fresh.filesystem().xattr(ino, "user.note").await.unwrap(), b"mine");
+    assert_eq!(fresh.stat("a/f").await.unwrap().mode, 0o600);
+}
+
+#[tokio::test]
+async fn what_a_dead_process_has_left_is_told_by_the_next_mount() {
+    let world = World::new();
+    let home = tempfile::tempdir().unwrap();
+    let options = || Options { descriptions: Some(home.path().join("descriptions")), ..Options::default() };
+    let mount = at_work(&world, options()).await;
+    for name in ["a/f", "a/replaced"] {
+        mount.write_file(name, b"bytes").await.unwrap();
+        mount.change(name, mode(0o640)).await.unwrap();
+    }
+    mount.make_directory("a/d").await.unwrap();
+    mount.change("a/d", mode(0o700)).await.unwrap();
+    // It never comes to an end: what it promised lies in the directory alone.
+    std::mem::forget(mount);
+    world.put("a/replaced", "by others");
+
+    let next = world.mount_with(options()).await;
+    assert_eq!(next.stat("a/f").await.unwrap().mode, 0o640, "it shows from the beginning");
+    eventually("all is told", async || {
+        std::fs::read_dir(home.path().join("descriptions")).unwrap().count() == 0
+    })
+    .await;
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+    assert_eq!(noted(&world, "a/d/", "mode").unwrap(), "16832");
+    assert_eq!(world.stored("a/replaced").unwrap(), b"by others");
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_refused_to_whoever_asks() {
+    let world = World::with(Rights::Full);
+    let mount = world.mount().await;
+    world.put("a/f", "bytes");
+    mount.stat("a/f").await.unwrap();
+    world.role_may(&["s3:GetObject"], &["*"]);
+    assert_eq!(failure(mount.change("a/f", mode(0o640)).await), Kind::Denied);
+    world.role_may(THREE, &[]);
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184", "at once, for it was not known to work");
+}
+
+#[tokio::test]
+async fn three_rights_are_enough() {
+    let world = World::with(Rights::Minimal);
+    let mount = at_work(&world, Options::default()).await;
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    world.forget_requests();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    mount.change("a/f", owner(7, 8)).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!((world.count("CopyObject"), world.requests()), (1, 1));
+    assert_eq!(noted(&world, "a/f", "uid").unwrap(), "7");
+}
