@@ -72,6 +72,20 @@ async fn a_file_is_cut_and_stretched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_stretched_and_cut_back_is_closed_like_any_other() {
+    let world = World::new();
+    let mount = world.mount().await;
+    world.put("a/f", "0123456789");
+    let file = mount.open("a/f", How::Edit).await.unwrap();
+    file.truncate(20).await.unwrap();
+    file.truncate(10).await.unwrap();
+    world.forget_requests();
+    file.close().await.unwrap();
+    assert_eq!((world.stored("a/f").unwrap(), world.requests()), (b"0123456789".to_vec(), 0));
+    assert!(mount.set_aside().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hole_reads_as_zeros() {
     let world = World::new();
     let mount = world.mount().await;

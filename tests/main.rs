@@ -19,6 +19,7 @@ mod lacking_servers;
 mod local_changes;
 mod looking_ahead;
 mod memory;
+mod model;
 mod mount;
 mod ownership;
 mod policies;

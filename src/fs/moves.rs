@@ -136,9 +136,7 @@ impl Filesystem {
             None => None,
         };
         if let Some(file) = &open {
-            // What is written but not in S3 yet goes there first, under the old name: the copy
-            // then has all of it, and a failure on the way leaves a whole file somewhere.
-            self.commit_changes(file, Occasion::Flush).await?;
+            self.commit_before_move(file).await?;
         }
         // A commit that somebody else waits for may have made a version that is not adopted yet.
         let committed = open.as_ref().and_then(|file| {
@@ -178,6 +176,18 @@ impl Filesystem {
         Ok(())
     }
 
+    /// What is written but not in S3 yet goes there first, under the old name: the copy then has all of it, and a
+    /// failure on the way leaves a whole file somewhere. An object that was emptied as it was opened is empty from
+    /// here on, for it would be its old content that moves; a file that S3 has never heard of moves by itself.
+    async fn commit_before_move(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let replaces = {
+            let state = file.state();
+            let is_emptied = state.session.as_ref().is_some_and(|session| session.version().is_none());
+            is_emptied && state.committed.is_some()
+        };
+        self.commit_changes(file, if replaces { Occasion::Sync } else { Occasion::Flush }).await
+    }
+
     async fn rename_directory(
         &self,
         (source, target): (&Place, &Place),
@@ -185,6 +195,10 @@ impl Filesystem {
         condition: &Precondition,
     ) -> Result<()> {
         let (old, new) = (source.folder.folder(&source.name)?, target.folder.folder(&target.name)?);
+        if old.bucket != new.bucket {
+            // Known before anything is committed for its sake.
+            return Err(Error::new(Kind::CrossDevice, "a directory cannot be moved between buckets"));
+        }
         if replaces {
             self.namespace().ensure_empty(&new).await?;
         }
@@ -196,7 +210,7 @@ impl Filesystem {
             turns.push(file.turn().await);
         }
         for file in &open {
-            self.commit_changes(file, Occasion::Flush).await?;
+            self.commit_before_move(file).await?;
         }
         // It is all listed and copied in a moment. What could not be told has been logged.
         self.namespace().tell_descriptions_below(&old).await.unwrap_or_default();

@@ -10,9 +10,9 @@ use super::dirs::{Found, Shown, new_object};
 use super::{Filesystem, removed, target_key};
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
-use crate::namespace::{Ino, described};
+use crate::namespace::{Ino, described, put_new};
 use crate::s3::object::STANDARD;
-use crate::s3::{Body, NewObject, Precondition, S3ErrorKind, is_archive};
+use crate::s3::{Body, NewObject, is_archive};
 
 /// What mknod(2) is asked to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +72,9 @@ impl Filesystem {
         let storage_class = Some(class.unwrap_or_else(|| STANDARD.to_owned()));
         let new = NewObject { storage_class, ..new_object(None, attributes) };
         let body = Body::from(bytes::Bytes::copy_from_slice(content.as_bytes()));
-        let put = gateway.put(&target_key(&place)?, body, &new, &Precondition::MustNotExist).await;
-        let etag = match put {
-            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
-                self.namespace().drop_answer(&place);
-                return Err(Error::new(Kind::Exists, format!("{name} exists")));
-            }
-            put => put?,
+        let Some(etag) = put_new(gateway, &target_key(&place)?, body, &new).await? else {
+            self.namespace().drop_answer(&place);
+            return Err(Error::new(Kind::Exists, format!("{name} exists")));
         };
         self.namespace().committed(&place, described(etag, content.len() as u64, &new));
         self.namespace().names_changed(&place.folder);

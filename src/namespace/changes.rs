@@ -10,7 +10,9 @@ use super::lookup::Knowledge;
 use super::{Entry, Folder, Lookup, Namespace, Place};
 use crate::error::{Error, Kind, Result};
 use crate::name::{FileName, ObjectKey};
-use crate::s3::{Body, Depth, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, S3ErrorKind};
+use crate::s3::{
+    Body, Depth, ETag, Gateway, NewObject, ObjectDetails, ObjectMeta, Precondition, S3ErrorKind,
+};
 
 impl Namespace {
     /// A file was created here; S3 hears of it at its first commit.
@@ -57,11 +59,7 @@ impl Namespace {
         let folder = place.folder.folder(&place.name)?;
         let key = folder.prefix.marker().expect("a directory below another has a prefix");
         let gateway = self.gateway(folder.bucket);
-        let put = gateway.put(&key, Body::default(), new, &Precondition::MustNotExist).await;
-        let etag = match put {
-            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => return Err(exists()),
-            put => put?,
-        };
+        let etag = put_new(gateway, &key, Body::default(), new).await?.ok_or_else(exists)?;
         let now = Instant::now();
         let marker = Marker::Present { meta: described(etag, 0, new), asked: now };
         let answer = Answer { presence: Presence::Directory(marker), asked: now };
@@ -187,6 +185,30 @@ impl Namespace {
     /// A name that was pending, or replaced, is to be asked for anew.
     pub fn drop_answer(&self, place: &Place) {
         self.cache.directory(&place.folder).lock().drop_name(&place.name);
+    }
+}
+
+/// Puts an object that must not replace anything; `None` where there is one.
+///
+/// When the answer to the first attempt is lost, the second one meets our own object, and S3 says that there is one.
+/// It is ours if it is described as ours, the time to the nanosecond.
+///
+/// # Errors
+/// Those of S3.
+pub async fn put_new(
+    gateway: &Gateway,
+    key: &ObjectKey,
+    body: Body,
+    new: &NewObject,
+) -> Result<Option<ETag>> {
+    match gateway.put(key, body, new, &Precondition::MustNotExist).await {
+        Ok(etag) => Ok(Some(etag)),
+        Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
+            let is_ours =
+                |meta: &ObjectMeta| meta.details.as_ref().is_some_and(|there| there.user == new.user);
+            Ok(gateway.head(key).await.ok().filter(is_ours).map(|meta| meta.etag))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

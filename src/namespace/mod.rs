@@ -45,7 +45,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
-pub use self::changes::described;
+pub use self::changes::{described, put_new};
 pub use self::descriptions::{Taken, said};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};

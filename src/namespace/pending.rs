@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Folder;
-use crate::name::FileName;
+use crate::name::{DirPrefix, FileName};
 
 /// Names that exist in this mount alone.
 #[derive(Debug, Default)]
@@ -44,9 +44,13 @@ impl Pending {
         self.files.get(folder).map(|names| names.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// A directory may have lost its last object and shall stay.
+    /// A directory may have lost its last object and shall stay, with all those that lead to it.
     pub fn keep_directory(&mut self, folder: &Folder) {
-        self.directories.insert(folder.clone());
+        let mut at = Some(folder.clone());
+        while let Some(kept) = at.take_if(|at| !self.directories.contains(at)) {
+            at = kept.prefix.parent().map(|prefix| Folder { bucket: kept.bucket, prefix });
+            self.directories.insert(kept);
+        }
     }
 
     /// A directory is there, with all those that lead to it from `root` on.
@@ -54,18 +58,32 @@ impl Pending {
         let mut at = Some(directory.prefix.clone());
         while let Some(prefix) = at.filter(|prefix| root.prefix.contains(prefix) && *prefix != root.prefix) {
             at = prefix.parent();
-            self.keep_directory(&Folder { bucket: root.bucket, prefix });
+            self.directories.insert(Folder { bucket: root.bucket, prefix });
         }
     }
 
-    /// A directory was removed, or has moved away with all that was in it.
+    /// A directory was removed.
     pub fn remove_directory(&mut self, folder: &Folder) {
         self.directories.retain(|kept| kept.bucket != folder.bucket || !folder.prefix.contains(&kept.prefix));
     }
 
+    /// A directory has moved with all that was in it. An empty one that only this mount knows of stays one at its
+    /// new place.
+    pub fn move_directory(&mut self, old: &Folder, new: &Folder) {
+        let below = |kept: &Folder| kept.bucket == old.bucket && old.prefix.contains(&kept.prefix);
+        let moved: Vec<Folder> = self.directories.extract_if(|kept| below(kept)).collect();
+        self.keep_directory(new);
+        for kept in moved {
+            let rest = &kept.prefix.as_str()[old.prefix.as_str().len()..];
+            if let Ok(prefix) = DirPrefix::parse(&format!("{}{rest}", new.prefix)) {
+                self.keep_directory(&Folder { bucket: new.bucket, prefix });
+            }
+        }
+    }
+
     /// Whether a directory is to be shown whatever S3 says.
     pub fn has_directory(&self, folder: &Folder) -> bool {
-        self.directories.contains(folder) || self.files.contains_key(folder)
+        self.directories.contains(folder) || self.has_files_below(folder)
     }
 
     /// Whether anything at or below a directory exists in this mount alone.
@@ -78,7 +96,7 @@ impl Pending {
         let below = |kept: &&Folder| kept.bucket == folder.bucket;
         let name = |kept: &Folder| {
             let rest = kept.prefix.as_str().strip_prefix(folder.prefix.as_str())?;
-            FileName::parse(rest.strip_suffix('/')?).ok()
+            FileName::parse(rest.split_once('/')?.0).ok()
         };
         let mut names: Vec<_> =
             self.directories.iter().chain(self.files.keys()).filter(below).filter_map(name).collect();
@@ -94,7 +112,6 @@ mod tests {
 
     use super::super::BucketId;
     use super::*;
-    use crate::name::DirPrefix;
 
     fn folder(prefix: &str) -> Folder {
         Folder { bucket: BucketId(0), prefix: DirPrefix::parse(prefix).unwrap() }
@@ -117,6 +134,25 @@ mod tests {
         pending.declare_directory(&folder("shown"), &folder("shown/a/b"));
         let there = ["", "shown", "shown/a", "shown/a/b"].map(|at| pending.has_directory(&folder(at)));
         assert_eq!(there, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_kept_directory_keeps_those_that_lead_to_it() {
+        let mut pending = Pending::default();
+        pending.keep_directory(&folder("a/b/c"));
+        assert!(["a", "a/b", "a/b/c"].iter().all(|at| pending.has_directory(&folder(at))));
+        pending.add_file(&folder("x/y"), &FileName::parse("f").unwrap());
+        assert_eq!(pending.directories(&folder("x")), [FileName::parse("y").unwrap()]);
+        assert_eq!(pending.directories(&folder("")).len(), 2, "and so does a file");
+    }
+
+    #[test]
+    fn a_moved_directory_takes_those_below_with_it() {
+        let mut pending = Pending::default();
+        ["a/b", "c"].iter().for_each(|at| pending.keep_directory(&folder(at)));
+        pending.move_directory(&folder("a"), &folder("x/y"));
+        let there = ["a", "a/b", "x", "x/y", "x/y/b", "c"].map(|at| pending.has_directory(&folder(at)));
+        assert_eq!(there, [false, false, true, true, true, true]);
     }
 
     #[test]

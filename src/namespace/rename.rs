@@ -72,12 +72,17 @@ impl Namespace {
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
         let copied = target.copy(&source, &old, meta, &key, new, condition).await;
-        let etag = copied.map_err(|error| match (error.kind(), condition) {
-            (S3ErrorKind::ConditionFailed, Precondition::MustNotExist) => {
-                Error::caused(Kind::Exists, "the target could not be seen, and is there", error)
+        let etag = match copied {
+            // One of two conditions: that of the target, or that the source is the version that was meant.
+            Err(error)
+                if (error.kind(), condition)
+                    == (S3ErrorKind::ConditionFailed, &Precondition::MustNotExist)
+                    && target.head(&key).await.is_ok() =>
+            {
+                return Err(Error::caused(Kind::Exists, "the target could not be seen, and is there", error));
             }
-            _ => across(from, onto, error),
-        })?;
+            copied => copied.map_err(|error| across(from, onto, error))?,
+        };
         self.descriptions.copied(&onto.folder);
         self.delete(&from.folder, &old).await?;
         let now = Instant::now();
@@ -88,7 +93,10 @@ impl Namespace {
         let presence = Presence::File(moved.clone());
         self.cache.learn(&onto.folder, &onto.name, Answer { presence, asked: now });
         self.cache.learn(&from.folder, &from.name, Answer { presence: Presence::Absent, asked: now });
-        self.pending.lock().keep_directory(&from.folder);
+        let mut pending = self.pending.lock();
+        // Whoever was making a file of that name goes on without one.
+        pending.remove_file(&onto.folder, &onto.name);
+        pending.keep_directory(&from.folder);
         Ok(moved)
     }
 
@@ -153,9 +161,7 @@ impl Namespace {
         self.drop_answer(from);
         self.touched.lock().forget_tree(old);
         let mut pending = self.pending.lock();
-        // An empty directory that only this mount knows of stays one at its new place.
-        pending.keep_directory(new);
-        pending.remove_directory(old);
+        pending.move_directory(old, new);
         pending.keep_directory(&from.folder);
     }
 }

@@ -377,7 +377,10 @@ impl Session {
         let _turn = self.turn.lock().await;
         let early = {
             let mut core = self.core.lock();
-            core.life = Life::Abandoned;
+            // What was set aside is somebody else's by now, and takes no more bytes.
+            if !matches!(core.life, Life::Failed(_)) {
+                core.life = Life::Abandoned;
+            }
             core.drop_head_start();
             if let Some(journal) = core.journal.take() {
                 journal.end();
@@ -496,11 +499,15 @@ impl Core {
     /// Removes what is local, unless somebody wrote or described between the last commit and now.
     /// Returns whether nothing more will be committed.
     fn end(&mut self) -> bool {
-        let has_all = self.journal.is_none() && !self.description_is_due;
+        let has_all = !self.content.is_dirty() && !self.content.has_overlay() && !self.description_is_due;
         match self.life {
             Life::Failed(_) | Life::Over => return true,
             Life::Live if !has_all => return false,
             Life::Live | Life::Abandoned => {}
+        }
+        // There is one where a file was made longer and cut again, and is what it was: nothing had to be committed.
+        if let Some(journal) = self.journal.take() {
+            journal.end();
         }
         self.life = Life::Over;
         self.content.remove_files();
