@@ -26,6 +26,7 @@ mod policies;
 mod posix;
 mod process;
 mod reading_ahead;
+mod real_tools;
 mod removed_while_open;
 mod rights;
 mod role_sessions;

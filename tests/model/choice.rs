@@ -47,13 +47,13 @@ pub(super) fn choose(
         73..75 => Op::List { path: chooser.directory() },
         75..78 => Op::MakeDirectory { path: chooser.openable(path)? },
         78..80 => Op::RemoveDirectory { path },
-        80..84 => Op::Remove { path },
+        80..84 => Op::Remove { path: chooser.removable(path)? },
         84..91 => {
             let onto = chooser.openable(chooser.path(step.other))?;
             Op::Rename { from: path, onto, may_replace: step.fill % 5 != 0 }
         }
         91 => Op::Forget,
-        92..98 => Op::ForeignPut { path: chooser.foreign(path)?, bytes: chooser.bytes_for_sure() },
+        92..98 => Op::ForeignPut { path: chooser.foreign(path)?, bytes: chooser.bytes() },
         _ => Op::ForeignDelete { path: chooser.stored(path)? },
     })
 }
@@ -98,6 +98,13 @@ impl Chooser<'_> {
         (!is_below_a_file && !self.state.is_directory(&path)).then_some(path)
     }
 
+    /// Not a file that is being made under a name that others took: what is removed then is ours, and theirs is seen
+    /// again as soon as an absent name is asked for again.
+    fn removable(&self, path: String) -> Option<String> {
+        let is_taken = self.state.is_pending(&path) && self.state.is_stored(&path);
+        (!is_taken).then_some(path)
+    }
+
     fn stored(&self, path: String) -> Option<String> {
         self.state.is_stored(&path).then_some(path)
     }
@@ -131,12 +138,8 @@ impl Chooser<'_> {
         u32::try_from(self.length(1)).ok().filter(|size| *size > 0)
     }
 
+    /// At least one: the kernel does not pass on a write of nothing, and two empty objects cannot be told apart.
     fn bytes(&self) -> Bytes {
-        Bytes::made_from(self.step.fill, self.length(1))
-    }
-
-    /// At least one, as two empty objects cannot be told apart.
-    fn bytes_for_sure(&self) -> Bytes {
         Bytes::made_from(self.step.fill, self.length(1).max(1))
     }
 

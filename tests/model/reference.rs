@@ -181,7 +181,11 @@ impl Reference {
     }
 
     pub(super) fn is_file(&self, path: &str) -> bool {
-        self.store.contains_key(path) || self.file_at(path).is_some_and(|id| self.files[&id].is_pending())
+        self.store.contains_key(path) || self.is_pending(path)
+    }
+
+    pub(super) fn is_pending(&self, path: &str) -> bool {
+        self.file_at(path).is_some_and(|id| self.files[&id].is_pending())
     }
 
     /// Whether somebody has a file open that cannot be looked up any more, as others deleted it.
@@ -390,9 +394,6 @@ impl Reference {
     fn write(&self, number: Number, offset: u64, bytes: &Bytes) -> Result<Self, Possible> {
         if let Some(kind) = self.session(number).failed {
             return Err(self.refused(&[kind]));
-        }
-        if bytes.0.is_empty() {
-            return Ok(self.clone());
         }
         let id = self.handles[&number].file;
         Ok(self.with(|next| {
@@ -662,7 +663,7 @@ impl Reference {
             None if !self.is_file(path) => return self.refused(&[Kind::NotFound]),
             None => {}
         }
-        let is_pending = self.file_at(path).is_some_and(|id| self.files[&id].is_pending());
+        let is_pending = self.is_pending(path);
         let removed = self.with(|next| {
             next.disown(path);
             if !is_pending {

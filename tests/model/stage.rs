@@ -266,7 +266,12 @@ impl Mount {
         let writing = write::Options::new(staging.path().to_owned());
         let sessions = Sessions::open(writing, budget.clone(), tasks.clone()).unwrap();
         let lifetimes = Lifetimes { present: Duration::from_secs(60), absent: Duration::from_secs(5) };
-        let naming = namespace::Options { lifetimes, attributes: AttributePolicy::Auto };
+        let naming = namespace::Options {
+            lifetimes,
+            attributes: AttributePolicy::Auto,
+            describe_after: namespace::DESCRIBE_AFTER,
+            descriptions: None,
+        };
         let (uid, gid) = OWNER;
         let defaults =
             Defaults { uid, gid, file_mode: 0o600, dir_mode: 0o755, mounted: SystemTime::UNIX_EPOCH };
@@ -303,8 +308,12 @@ impl Mount {
             }
             Op::Write { number, offset, bytes } => self.write(*number, *offset, bytes).await?,
             Op::Append { number, bytes } => {
-                let size = fs.attributes(self.handles[number].0).await?.attributes.size;
-                self.write(*number, size, bytes).await?;
+                let (ino, handle) = self.handles[number];
+                let size = fs.attributes(ino).await?.attributes.size;
+                for piece in bytes.0.chunks(PIECE_BYTES) {
+                    // The kernel may believe in another end.
+                    fs.append(handle, size / 2, piece).await?;
+                }
                 return Ok(Outcome::Appended(size));
             }
             Op::SetSize { number, size } => drop(fs.truncate(self.handles[number].0, *size).await?),
@@ -346,7 +355,9 @@ impl Mount {
                 }
             },
             Op::Remove { path } => {
-                self.look_up(path).await?.ok_or_else(not_found)?;
+                if self.look_up(path).await?.ok_or_else(not_found)?.kind == FileKind::Directory {
+                    return Err(Error::new(Kind::IsDirectory, "a directory"));
+                }
                 let (parent, name) = self.parent(path).await?;
                 fs.remove_file(parent, &name).await?;
             }
@@ -501,7 +512,7 @@ impl Mount {
     async fn write(&self, number: Number, offset: u64, bytes: &Bytes) -> Result<()> {
         let handle = self.handles[&number].1;
         for (at, piece) in (offset..).step_by(PIECE_BYTES).zip(bytes.0.chunks(PIECE_BYTES)) {
-            self.filesystem.write(handle, at, bytes::Bytes::copy_from_slice(piece)).await?;
+            self.filesystem.write(handle, at, piece).await?;
         }
         Ok(())
     }
