@@ -11,6 +11,7 @@ mod doctor;
 mod encryption;
 mod endpoints;
 mod failures;
+mod file_system_exerciser;
 mod foreign;
 mod foreign_changes;
 mod foreign_rights;

@@ -129,6 +129,10 @@ impl Filesystem {
         drop(self.tasks().spawn_until_stopped("describe later", async move {
             tokio::time::sleep(after).await;
             let (Some(filesystem), Some(file)) = (me.upgrade(), file.upgrade()) else { return };
+            // Half a file is nobody's business: what is written by now takes the description along when it is closed.
+            if file.session().is_some_and(|session| session.owes_content()) {
+                return;
+            }
             if let Err(error) = filesystem.commit_changes(&file, Occasion::Flush).await {
                 tracing::warn!(%error, "mode, owner or times that were set a moment ago are not kept");
             }

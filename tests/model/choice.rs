@@ -50,7 +50,9 @@ pub(super) fn choose(
         80..84 => Op::Remove { path: chooser.removable(path)? },
         84..91 => {
             let onto = chooser.openable(chooser.path(step.other))?;
-            Op::Rename { from: path, onto, may_replace: step.fill % 5 != 0 }
+            // When the answer to a copy that must not replace anything is lost, nobody knows whose the target is.
+            let may_replace = script.troubled || step.fill % 5 != 0;
+            Op::Rename { from: path, onto, may_replace }
         }
         91 => Op::Forget,
         92..98 => Op::ForeignPut { path: chooser.foreign(path)?, bytes: chooser.bytes() },
@@ -82,9 +84,10 @@ impl Chooser<'_> {
         TOPS.iter().chain(PATHS).nth(at).expect("counted").to_string()
     }
 
-    /// A path where nobody has something open that others have deleted.
+    /// A path at or below which nobody has something open that others have deleted.
     fn openable(&self, path: String) -> Option<String> {
-        (!self.state.is_orphaned(&path) && self.held.len() < HANDLES_MAX).then_some(path)
+        let is_free = !self.state.is_orphaned(&path) && !self.state.is_above_an_orphan(&path);
+        (is_free && self.held.len() < HANDLES_MAX).then_some(path)
     }
 
     /// A path that is there, or is not; not a directory.

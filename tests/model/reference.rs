@@ -193,6 +193,13 @@ impl Reference {
         self.file_at(path).is_some() && !self.is_file(path)
     }
 
+    /// Whether such a file is to be made again below what is no directory any more.
+    pub(super) fn is_above_an_orphan(&self, path: &str) -> bool {
+        let is_below = |at: &str| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let open = self.files.values().filter_map(|file| file.path.as_deref());
+        !self.is_directory(path) && open.into_iter().any(is_below)
+    }
+
     /// What must be among what was set aside.
     pub(super) fn lost(&self) -> &[Lost] {
         &self.lost
@@ -451,8 +458,16 @@ impl Reference {
         }
         let claims = session.claims_name || occasion != Occasion::Flush;
         let is_new_and_untouched = session.base.is_none() && !session.is_touched;
-        if (is_new_and_untouched && !claims) || !(session.is_dirty || session.is_due) {
-            return vec![(Ok(()), self.clone())];
+        let is_overtaken =
+            session.base.as_ref().map(|base| base.id) != self.store.get(path).map(|version| version.id);
+        match () {
+            () if is_new_and_untouched && !claims => return vec![(Ok(()), self.clone())],
+            () if session.is_dirty => {}
+            // What the file was to say about itself is lost; that may be told, or not any more.
+            () if session.is_due && is_overtaken => {
+                return vec![(Ok(()), self.clone()), (Err(Kind::Changed), self.clone())];
+            }
+            () => return vec![(Ok(()), self.clone())],
         }
         let there = self.store.get(path).map(|version| version.id);
         let verdict = match session.condition {
@@ -462,11 +477,10 @@ impl Reference {
         };
         let next = self.with(|next| match verdict {
             Ok(()) => next.committed(id, path),
-            Err(kind) if session.is_dirty => next.fail(id, kind),
-            Err(_) => {}
+            Err(kind) => next.fail(id, kind),
         });
         let mut possible = vec![(verdict, next)];
-        if session.base.as_ref().is_some_and(|base| base.bytes == session.content) && !session.is_due {
+        if session.base.as_ref().is_some_and(|base| base.bytes == session.content) {
             // Written back to what it was: there may be nothing to commit.
             possible.push((Ok(()), self.clone()));
         }
@@ -561,37 +575,38 @@ impl Reference {
         }
     }
 
+    /// The same version says something else; S3 may hear of it later, and who looks through the mount sees it now.
     fn describe(&mut self, path: &str, mode: u32) {
-        let id = self.fresh();
-        let version = self.store.get_mut(path).expect("it is in S3");
-        *version = Version { id, bytes: version.bytes.clone(), mode: Some(mode) };
+        self.store.get_mut(path).expect("it is in S3").mode = Some(mode);
     }
 
     fn change_open(&self, id: u64, mode: u32) -> Possible {
+        let file = &self.files[&id];
+        let held = file.session.as_ref().map_or(&file.committed, |session| &session.base);
+        let there = file.path.as_ref().and_then(|path| self.store.get(path));
+        let is_there = held.as_ref().map(|version| version.id) == there.map(|version| version.id);
         let changed = self.with(|next| {
             let file = next.files.get_mut(&id).expect("it is open");
             file.mode = Some(mode);
             if let Some(session) = &mut file.session {
                 (session.is_touched, session.is_due) = (true, true);
             }
+            let held = file.session.as_mut().map_or(&mut file.committed, |session| &mut session.base);
+            held.iter_mut().for_each(|version| version.mode = Some(mode));
+            file.committed.iter_mut().for_each(|version| version.mode = Some(mode));
+            if let (true, Some(path)) = (is_there, file.path.clone().filter(|_| there.is_some())) {
+                next.describe(&path, mode);
+            }
         });
-        let file = &changed.files[&id];
-        match (&file.session, &file.path, &file.committed) {
-            (Some(Session { failed: Some(kind), .. }), ..) => {
+        let uncertain = || changed.with(|next| next.files.get_mut(&id).expect("it is open").mode = None);
+        match (&file.session, &file.path) {
+            (Some(Session { failed: Some(kind), .. }), _) => {
                 [changed.done(), changed.refused(&[*kind])].concat()
             }
-            (Some(session), ..) if session.is_dirty => changed.done(),
-            (Some(_), ..) => outcomes(changed.commit(id, Occasion::Flush)),
-            (None, Some(path), Some(version)) if self.store.get(path) == Some(version) => {
-                let next = changed.with(|next| {
-                    next.describe(path, mode);
-                    next.files.get_mut(&id).expect("it is open").committed = Some(next.store[path].clone());
-                });
-                next.done()
+            (Some(session), _) if session.is_dirty => changed.done(),
+            (_, Some(_)) if !is_there => {
+                [uncertain().done(), uncertain().refused(&[Kind::Changed, Kind::NotFound])].concat()
             }
-            (None, Some(_), Some(_)) => changed
-                .with(|next| next.files.get_mut(&id).expect("it is open").mode = None)
-                .refused(&[Kind::Changed, Kind::NotFound]),
             _ => changed.done(),
         }
     }
