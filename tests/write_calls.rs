@@ -205,6 +205,25 @@ fn several_writers_and_readers_share_one_file() {
 }
 
 #[test]
+fn what_is_appended_goes_to_the_end_that_s3_knows() {
+    let Some(mounted) = Mounted::new() else { return };
+    let path = mounted.bucket(A).join("log");
+    mounted.emulator.world().seed(A, "log", b"short".as_slice());
+    assert_eq!(fs::metadata(&path).unwrap().len(), 5);
+    mounted.emulator.world().seed(A, "log", b"longer than it was".as_slice());
+    // Some time passes before `open` asks again. The kernel goes on believing in five bytes.
+    let asked = mounted.count("HeadObject");
+    while mounted.count("HeadObject") == asked {
+        drop(File::open(&path).unwrap());
+    }
+    let mut log = OpenOptions::new().append(true).open(&path).unwrap();
+    log.write_all(b" and more").unwrap();
+    drop(log);
+    assert_eq!(text(&mounted.stored(A, "log")), "longer than it was and more");
+    assert_eq!(text(&fs::read(&path).unwrap()), "longer than it was and more");
+}
+
+#[test]
 fn a_file_is_cut_and_grows_open_and_closed() {
     let Some(mounted) = Mounted::new() else { return };
     mounted.alike(|directory| {

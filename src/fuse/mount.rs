@@ -197,6 +197,10 @@ pub(super) fn absent(reply: ReplyEntry, valid_for: Duration) {
     reply.entry(&valid_for, &nothing, Generation(0));
 }
 
+/// What we ask the kernel for. Deliberately not `FUSE_WRITEBACK_CACHE`: the kernel then keeps what is written, and takes
+/// its own idea of a file's size and times for right, also where somebody else has replaced the object since. Each
+/// write comes to us at once instead, in pieces of up to 1 MiB: staged in the order of the calls, refused where
+/// there is no room, and streaming while the writer writes. Small writes cost a question each (30 µs).
 const CAPABILITIES: [InitFlags; 8] = [
     // Lookups of one directory need not wait for each other.
     InitFlags::FUSE_PARALLEL_DIROPS,

@@ -81,6 +81,13 @@ pub(super) struct BegunUpload {
     pub(super) parts: Vec<(Uploaded, Option<Part>)>,
 }
 
+/// The bytes of a part, before there is an upload that it could go to.
+struct Gathered {
+    number: u32,
+    body: Body,
+    paid: Option<Reservation>,
+}
+
 /// Why an attempt failed: by S3's answer, which may hide an effect, or before one was asked for.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -173,16 +180,21 @@ impl Commit {
         plan: &[PlannedPart],
         begun: Option<BegunUpload>,
     ) -> Result<(ETag, NewObject), Trouble> {
-        let BegunUpload { upload, object, parts } = match begun {
-            Some(begun) => begun,
-            None => self.begin_upload().await?,
+        let (begun, gathered) = match begun {
+            Some(begun) => (begun, None),
+            // What has to be fetched for the edge of an edit need not wait for the upload.
+            None => {
+                let (begun, gathered) = tokio::join!(self.begin_upload(), self.gather_an_edge(plan));
+                (begun?, gathered)
+            }
         };
+        let BegunUpload { upload, object, parts } = begun;
         // The plan keeps what left ahead under its number, and may end before it.
         let kept: HashSet<u32> =
             plan.iter().filter(|part| part.source == Source::Uploaded).map(|part| part.number).collect();
         let mut parts: Vec<_> = parts.into_iter().filter_map(|(_, part)| part).collect();
         parts.retain(|part| kept.contains(&part.number));
-        match self.send_parts(&upload, plan).await {
+        match self.send_parts(&upload, plan, gathered).await {
             Ok(sent) => parts.extend(sent),
             Err(trouble) => {
                 self.part_with(upload).await;
@@ -236,17 +248,19 @@ impl Commit {
         self: &Arc<Self>,
         upload: &Upload,
         plan: &[PlannedPart],
+        mut gathered: Option<Gathered>,
     ) -> Result<Vec<Part>, Trouble> {
         let lanes = Arc::new(Semaphore::new(self.sessions.options.parts_in_flight.max(1)));
         let mut tasks = Vec::new();
         for part in plan.iter().filter(|part| part.source != Source::Uploaded) {
             let (commit, upload, part) = (Arc::clone(self), upload.clone(), *part);
+            let gathered = gathered.take_if(|gathered| gathered.number == part.number);
             let lanes = Arc::clone(&lanes);
             tasks.push(self.sessions.tasks.spawn("commit part", async move {
                 let Ok(_lane) = lanes.acquire().await else {
                     return Err(Error::new(Kind::Io, "another part of this commit failed first").into());
                 };
-                let sent = commit.send_part(&upload, part).await;
+                let sent = commit.send_part(&upload, part, gathered).await;
                 if sent.is_err() {
                     lanes.close();
                 }
@@ -268,12 +282,31 @@ impl Commit {
         trouble.map_or(Ok(parts), Err)
     }
 
-    async fn send_part(&self, upload: &Upload, part: PlannedPart) -> Result<Part, Trouble> {
+    async fn send_part(
+        &self,
+        upload: &Upload,
+        part: PlannedPart,
+        gathered: Option<Gathered>,
+    ) -> Result<Part, Trouble> {
         if let (Source::Copy, Some(base)) = (part.source, &self.snapshot.base) {
             return Ok(upload.copy_part(part.number, &self.target.key, &base.etag, part.range).await?);
         }
-        let (body, _paid) = self.body(part.range).await?;
+        let (body, _paid) = match gathered {
+            Some(Gathered { body, paid, .. }) => (body, paid),
+            None => self.body(part.range).await?,
+        };
         Ok(upload.put_part(part.number, body).await?)
+    }
+
+    /// The first part with bytes of the base beside written ones; why it could not be had is said when it is sent.
+    async fn gather_an_edge(&self, plan: &[PlannedPart]) -> Option<Gathered> {
+        let is_fetched = |part: &&PlannedPart| {
+            let segments = self.snapshot.segments(part.range);
+            part.source == Source::Send && segments.iter().any(|segment| matches!(segment.home, Home::Base))
+        };
+        let part = plan.iter().find(is_fetched)?;
+        let (body, paid) = self.body(part.range).await.ok()?;
+        Some(Gathered { number: part.number, body, paid })
     }
 
     /// The bytes of a range: from memory, the staging file, and the base.
