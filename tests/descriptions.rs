@@ -239,7 +239,7 @@ async fn extended_attributes_wait_with_them() {
 async fn what_a_dead_process_has_left_is_told_by_the_next_mount() {
     let world = World::new();
     let home = tempfile::tempdir().unwrap();
-    let options = || Options { descriptions: Some(home.path().join("descriptions")), ..Options::default() };
+    let options = || Options { journal: Some(home.path().to_owned()), ..Options::default() };
     let mount = at_work(&world, options()).await;
     for name in ["a/f", "a/replaced"] {
         mount.write_file(name, b"bytes").await.unwrap();

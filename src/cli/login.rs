@@ -184,6 +184,7 @@ mod tests {
             buckets: vec![bucket("a", 0), bucket("b", 1)],
             identities: devices.iter().map(|device| identity(*device)).collect(),
             cache: None,
+            moves: Vec::new(),
         };
         let table = [
             (status(&[Some("x"), None]), None, "of x"),

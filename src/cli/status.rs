@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Stop, args, complain, desk};
 use crate::clock;
 use crate::config::{Surroundings, Written};
-use crate::control::{self, BucketStatus, CacheStatus, IdentityStatus, ListingStatus, Status};
+use crate::control::{self, BucketStatus, CacheStatus, IdentityStatus, ListingStatus, MoveStatus, Status};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -107,7 +107,16 @@ fn text(status: &Status, now: SystemTime) -> String {
     if let Some(cache) = &status.cache {
         line(&mut text, 1, &kept(cache));
     }
+    for moving in &status.moves {
+        line(&mut text, 1, &progress(moving));
+    }
     text
+}
+
+/// How far a directory has moved.
+fn progress(moving: &MoveStatus) -> String {
+    let MoveStatus { bucket, from, onto, objects, copied, deleted } = moving;
+    format!("moving s3://{bucket}/{from} to {onto}: {copied} of {objects} objects copied, {deleted} deleted")
 }
 
 /// How full the block cache is, and what share of what was read came from it.
@@ -226,6 +235,14 @@ mod tests {
                 served_bytes: 3 << 20,
                 fetched_bytes: 1 << 20,
             }),
+            moves: vec![MoveStatus {
+                bucket: "SampleBucketA".to_owned(),
+                from: "old/".to_owned(),
+                onto: "new/".to_owned(),
+                objects: 1000,
+                copied: 1000,
+                deleted: 7,
+            }],
             identities: vec![
                 IdentityStatus {
                     caller: Some("arn:aws:sts::111122223333:assumed-role/x/y".to_owned()),
@@ -264,6 +281,7 @@ mod tests {
     trouble: STS says [31m no
     waits for an MFA code of arn:mfa: s3xmount login /mnt/b
   cache /var/cache/x: 5120 of 10240 MiB used; read from it 3 MiB, from S3 1 MiB
+  moving s3://SampleBucketA/old/ to new/: 1000 of 1000 objects copied, 7 deleted
 ";
         assert_eq!(text(&status(), now), expected);
     }

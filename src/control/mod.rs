@@ -127,6 +127,26 @@ pub struct Status {
     /// What keeps on the disk what was read, if something does.
     #[serde(default)]
     pub cache: Option<CacheStatus>,
+    /// Directories that are being moved.
+    #[serde(default)]
+    pub moves: Vec<MoveStatus>,
+}
+
+/// How far the move of a directory is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveStatus {
+    /// The bucket.
+    pub bucket: String,
+    /// What its keys began with.
+    pub from: String,
+    /// What they begin with when it is done.
+    pub onto: String,
+    /// Objects that move.
+    pub objects: u64,
+    /// Those that have been copied.
+    pub copied: u64,
+    /// Those that have been deleted where they were.
+    pub deleted: u64,
 }
 
 /// The block cache, and what it has done for this mount.

@@ -11,11 +11,11 @@ use super::identities::Identities;
 use super::missing;
 use crate::config::{CacheSettings, Failure, Identity, Settings};
 use crate::control::{
-    self, Answer, BucketStatus, CacheStatus, Desk, IdentityStatus, Request, Session, Status,
+    self, Answer, BucketStatus, CacheStatus, Desk, IdentityStatus, MoveStatus, Request, Session, Status,
 };
 use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::namespace::{Bucket, BucketId, Namespace};
+use crate::namespace::{Bucket, BucketId, MoveProgress, Namespace};
 use crate::read::{BlockCache, CacheReport};
 use crate::secret::Secret;
 
@@ -71,7 +71,14 @@ impl FrontDesk {
             buckets: buckets.collect(),
             identities: self.identities.iter().map(identity_status).collect(),
             cache: self.cache.as_ref().zip(self.settings.cache.as_ref()).map(cache_status),
+            moves: self.namespace.moves_under_way().into_iter().map(|at| self.move_status(at)).collect(),
         }
+    }
+
+    fn move_status(&self, progress: MoveProgress) -> MoveStatus {
+        let MoveProgress { bucket, from, onto, objects, copied, deleted } = progress;
+        let bucket = self.namespace.gateway(bucket).bucket().to_string();
+        MoveStatus { bucket, from, onto, objects, copied, deleted }
     }
 
     async fn session(&self, directory: Option<&str>) -> Result<Answer, Failure> {

@@ -382,7 +382,7 @@ fn namespace_options(settings: &Settings) -> namespace::Options {
             AttributeSource::Listing => AttributePolicy::Listing,
         },
         describe_after: namespace::DESCRIBE_AFTER,
-        descriptions: Some(settings.staging_dir.join("descriptions")),
+        journal: Some(settings.staging_dir.clone()),
     }
 }
 

@@ -81,22 +81,42 @@ impl Filesystem {
         };
         match (self.namespace().standing(&source).await?, there) {
             (Standing::Absent | Standing::Unseen, _) => {
-                return Err(Error::new(Kind::NotFound, "no such file or directory"));
+                Err(Error::new(Kind::NotFound, "no such file or directory"))
             }
             (Standing::File(_), Standing::Directory) => {
-                return Err(Error::new(Kind::IsDirectory, "the target is a directory"));
+                Err(Error::new(Kind::IsDirectory, "the target is a directory"))
             }
             (Standing::Directory, Standing::File(_)) => {
-                return Err(Error::new(Kind::NotDirectory, "the target is a file"));
+                Err(Error::new(Kind::NotDirectory, "the target is a file"))
             }
             (Standing::File(meta), _) => {
-                self.rename_file(from, (&source, &target), meta, &condition).await?;
+                let is_copied = self.rename_file(from, (&source, &target), meta, &condition).await?;
+                self.show_renamed((from, onto), (&source, &target), replaced).await;
+                // The last of it, so that nobody here is shown a name whose object has gone.
+                if is_copied { self.namespace().remove_moved(&source).await } else { Ok(()) }
             }
             (Standing::Directory, there) => {
                 let replaces = matches!(there, Standing::Directory);
-                self.rename_directory((&source, &target), replaces, &condition).await?;
+                let gateway = self.namespace().gateway(target.folder.bucket);
+                // It was listed and is not there. To look again for each object would double the requests.
+                let is_seen = !matches!(there, Standing::Unseen);
+                let condition = match is_seen && !gateway.keeps_to_on_copies(&condition) {
+                    true => Precondition::Whatever,
+                    false => condition,
+                };
+                let show = async || self.show_renamed((from, onto), (&source, &target), None).await;
+                self.rename_directory((&source, &target), replaces, &condition, show).await
             }
         }
+    }
+
+    /// From now on whoever looks is shown the new name.
+    async fn show_renamed(
+        &self,
+        (from, onto): ((Ino, &FileName), (Ino, &FileName)),
+        (source, target): (&Place, &Place),
+        replaced: Option<Arc<OpenFile>>,
+    ) {
         // Whoever has the replaced file open keeps it, as after a removal.
         if let Some(file) = replaced {
             self.disown(&file).await;
@@ -104,16 +124,16 @@ impl Filesystem {
         self.namespace().inode_renamed(from, onto);
         self.namespace().names_changed(&source.folder);
         self.namespace().names_changed(&target.folder);
-        Ok(())
     }
 
+    /// Returns whether there is an object at the old place that has been copied to the new one.
     async fn rename_file(
         &self,
         from: (Ino, &FileName),
         (source, target): (&Place, &Place),
         meta: Option<ObjectMeta>,
         condition: &Precondition,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let open = self.namespace().known_inode(from.0, from.1).and_then(|ino| self.open_file(ino));
         let _turn = match &open {
             Some(file) => Some(file.turn().await),
@@ -146,13 +166,13 @@ impl Filesystem {
         match committed.or(meta) {
             Some(meta) => {
                 let new = described.as_ref().map(|((_, new), _)| new);
-                let moved = self.namespace().move_file((source, target), &meta, new, condition).await;
+                let moved = self.namespace().copy_to_move((source, target), &meta, new, condition).await;
                 let moved = match moved {
                     // Somebody replaced it since we looked. Nobody here has built on what it was.
                     Err(error) if error.kind() == Kind::Changed && open.is_none() => {
                         self.namespace().drop_answer(source);
                         let meta = self.namespace().current_file(source).await?;
-                        self.namespace().move_file((source, target), &meta, None, condition).await
+                        self.namespace().copy_to_move((source, target), &meta, None, condition).await
                     }
                     moved => moved,
                 };
@@ -164,6 +184,7 @@ impl Filesystem {
                     self.retarget(file, target, Some(meta.clone()), condition).await?;
                     self.adopt_version(file, meta);
                 }
+                Ok(true)
             }
             // Never committed, and nothing written: only the name changes.
             None => {
@@ -171,9 +192,9 @@ impl Filesystem {
                 if let Some(file) = &open {
                     self.retarget(file, target, None, condition).await?;
                 }
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// What is written but not in S3 yet goes there first, under the old name: the copy then has all of it, and a
@@ -193,6 +214,7 @@ impl Filesystem {
         (source, target): (&Place, &Place),
         replaces: bool,
         condition: &Precondition,
+        show: impl AsyncFnOnce(),
     ) -> Result<()> {
         let (old, new) = (source.folder.folder(&source.name)?, target.folder.folder(&target.name)?);
         if old.bucket != new.bucket {
@@ -203,7 +225,7 @@ impl Filesystem {
             self.namespace().ensure_empty(&new).await?;
         }
         // Before anything is sent, as for files.
-        self.namespace().ensure_deletable(&source.folder).await?;
+        self.namespace().ensure_deletable(&old).await?;
         let open = self.open_below(&old);
         let mut turns = Vec::new();
         for file in &open {
@@ -214,11 +236,14 @@ impl Filesystem {
         }
         // It is all listed and copied in a moment. What could not be told has been logged.
         self.namespace().tell_descriptions_below(&old).await.unwrap_or_default();
-        self.namespace().move_directory(source, target, condition).await?;
-        for file in &open {
-            self.follow_directory(file, (&old, &new), condition).await?;
-        }
-        Ok(())
+        let shown = async || {
+            show().await;
+            for file in &open {
+                self.follow_directory(file, (&old, &new), condition).await?;
+            }
+            Ok(())
+        };
+        self.namespace().move_directory((source, target), condition, shown).await
     }
 
     /// An open file below a directory that was moved.

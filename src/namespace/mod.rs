@@ -29,6 +29,7 @@ mod interest;
 mod listing;
 mod location;
 mod lookup;
+mod moves;
 mod ownership;
 mod pending;
 mod rename;
@@ -51,12 +52,14 @@ pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
 pub use self::lookup::OPEN_MEMORY;
+pub use self::moves::MoveProgress;
 pub use self::pending::Pending;
 pub use self::rename::Place;
 pub use self::rights::{OnMissing, Right, RightsKnown};
 pub use self::visibility::Listing;
 
 use self::descriptions::Descriptions;
+use self::moves::Moves;
 use self::resolve::Flights;
 use self::rights::{MissingHeard, Rights};
 use self::touched::Touched;
@@ -88,8 +91,8 @@ pub struct Options {
     pub attributes: AttributePolicy,
     /// How long a change of a description waits for others to join it.
     pub describe_after: Duration,
-    /// Where changes that wait are written down, for the next mount; nowhere if `None`.
-    pub descriptions: Option<PathBuf>,
+    /// Where changes that wait and moves that are under way are written down, for the next mount; nowhere if `None`.
+    pub journal: Option<PathBuf>,
 }
 
 /// How long a change of mode, owner or times waits for others: programs that make several make them at once.
@@ -149,6 +152,7 @@ pub struct Namespace {
     cache: MetadataCache,
     pending: Mutex<Pending>,
     descriptions: Descriptions,
+    moves: Moves,
     /// Taken alone.
     touched: Mutex<Touched>,
     flights: Flights,
@@ -164,6 +168,7 @@ pub struct Namespace {
 impl Namespace {
     /// Returns the namespace of a mount that shows `buckets`.
     pub fn new(buckets: Vec<Bucket>, options: &Options, tasks: Tasks) -> Arc<Self> {
+        let journal = |of: &str| options.journal.as_ref().map(|directory| directory.join(of));
         let namespace = Arc::new(Self {
             witnesses: buckets.iter().map(|_| Witnesses::default()).collect(),
             rights: buckets.iter().map(|_| Rights::default()).collect(),
@@ -175,10 +180,12 @@ impl Namespace {
             touched: Mutex::default(),
             flights: Flights::default(),
             attributes: options.attributes,
-            descriptions: Descriptions::new(options.describe_after, options.descriptions.clone()),
+            descriptions: Descriptions::new(options.describe_after, journal("descriptions")),
+            moves: Moves::new(journal("moves")),
             tasks,
         });
         namespace.resume_descriptions();
+        namespace.resume_moves();
         namespace
     }
 

@@ -9,7 +9,8 @@
 //! | among the copies | everything at its old place, some of it at the new place too |
 //! | among the deletions | everything at its new place, some of it at the old place too |
 //!
-//! No byte is lost in any row. Whether we may delete is found out first, by deleting a key that
+//! No byte is lost in any row. Between the copies and the deletions everyone here is shown the new place, so nobody is
+//! shown a name whose object has gone; [`moves`](super::moves) has what becomes of a move that is cut short. Whether we may delete is found out first, by deleting a key that
 //! does not exist: without that right a move would be a copy, and the caller is told so before.
 
 use std::sync::Arc;
@@ -34,14 +35,16 @@ pub struct Place {
 }
 
 impl Namespace {
-    /// Moves a committed file, onto what `condition` says of the target. `new` is what it is to say about itself there;
-    /// without one, what waits to be said about it goes along, or else what it says.
+    /// Copies a committed file to where it moves, onto what `condition` says of the target. `new` is what it is to say
+    /// about itself there; without one, what waits to be said about it goes along, or else what it says.
+    ///
+    /// Whoever looks is shown the new place from now on. The old object is to be [removed](Self::remove_moved).
     ///
     /// # Errors
     /// [`Kind::Exists`] where that is nothing and something is there,
     /// [`Kind::CrossDevice`] where the two buckets cannot copy from each other,
     /// [`Kind::Denied`] before anything happened where we may not delete.
-    pub async fn move_file(
+    pub async fn copy_to_move(
         self: &Arc<Self>,
         (from, onto): (&Place, &Place),
         meta: &ObjectMeta,
@@ -55,13 +58,13 @@ impl Namespace {
         // Of a version that somebody has replaced there is nothing to be said any more.
         let said =
             waited.as_ref().filter(|taken| taken.meta().etag == meta.etag).map(|taken| said(taken.meta()));
-        let moved = self.copy_and_delete((from, onto), meta, new.or(said.as_ref()), condition).await;
+        let moved = self.copy_onto((from, onto), meta, new.or(said.as_ref()), condition).await;
         self.put_back_unless(moved.is_ok(), waited);
         self.put_back_unless(moved.is_ok(), replaced);
         moved
     }
 
-    async fn copy_and_delete(
+    async fn copy_onto(
         &self,
         (from, onto): (&Place, &Place),
         meta: &ObjectMeta,
@@ -84,7 +87,6 @@ impl Namespace {
             copied => copied.map_err(|error| across(from, onto, error))?,
         };
         self.descriptions.copied(&onto.folder);
-        self.delete(&from.folder, &old).await?;
         let now = Instant::now();
         let moved = match new {
             Some(new) => described(etag, meta.size, new),
@@ -100,13 +102,32 @@ impl Namespace {
         Ok(moved)
     }
 
+    /// Removes the old object of a file that has been copied to its new place.
+    ///
+    /// # Errors
+    /// Those of S3: then it is at both places.
+    pub async fn remove_moved(&self, from: &Place) -> Result<()> {
+        let key = from.folder.prefix.file(&from.name)?;
+        let deleted = self.delete(&from.folder, &key).await;
+        if deleted.is_err() {
+            self.drop_answer(from);
+        }
+        Ok(deleted?)
+    }
+
     /// Moves a directory and all below it. The target is absent, or a directory with nothing in it.
     ///
-    /// Keys that a directory cannot show move along with the others. `condition` is that of each copy.
+    /// Keys that a directory cannot show move along with the others. `condition` is that of each copy. When all copies are
+    /// there, and before anything is deleted, `shown` has whoever looks shown the new place.
     ///
     /// # Errors
     /// [`Kind::CrossDevice`] between buckets, [`Kind::NotEmpty`], [`Kind::Denied`] as for files.
-    pub async fn move_directory(&self, from: &Place, onto: &Place, condition: &Precondition) -> Result<()> {
+    pub async fn move_directory(
+        &self,
+        (from, onto): (&Place, &Place),
+        condition: &Precondition,
+        shown: impl AsyncFnOnce() -> Result<()>,
+    ) -> Result<()> {
         if from.folder.bucket != onto.folder.bucket {
             return Err(Error::new(Kind::CrossDevice, "a directory cannot be moved between buckets"));
         }
@@ -115,16 +136,27 @@ impl Namespace {
             return Err(Error::new(Kind::InvalidArgument, "a directory cannot be moved into itself"));
         }
         let gateway = Arc::clone(self.gateway(old.bucket));
-        self.ensure_deletable(&from.folder).await?;
+        self.ensure_deletable(&old).await?;
         let objects = self.all_below(&old).await?;
-        copy_all(&gateway, (&old.prefix, &new.prefix), &objects, condition).await?;
-        self.delete_all(&old, objects.into_iter().map(|(key, _)| key).collect()).await?;
+        let mut moving = self.moves.begin(gateway.bucket().as_str(), (&old, &new), &objects)?;
+        let copied =
+            copy_all(&gateway, (&old.prefix, &new.prefix), &objects, condition, || moving.copied()).await;
+        if let Err(error) = copied.and_then(|()| moving.all_copied()) {
+            moving.end();
+            return Err(error);
+        }
         self.directory_moved(&old, &new, from, onto);
-        Ok(())
+        let is_shown = shown().await;
+        let keys: Vec<_> = objects.into_iter().map(|(key, _)| key).collect();
+        let deleted = self.delete_all(&old, &keys, |objects| moving.deleted(objects)).await;
+        if deleted.is_ok() {
+            moving.end();
+        }
+        is_shown.and(deleted)
     }
 
     /// All objects below a directory, the marker among them.
-    async fn all_below(&self, folder: &Folder) -> Result<Vec<(ObjectKey, ObjectMeta)>> {
+    pub(super) async fn all_below(&self, folder: &Folder) -> Result<Vec<(ObjectKey, ObjectMeta)>> {
         let mut objects = Vec::new();
         let mut from = None;
         loop {
@@ -139,7 +171,13 @@ impl Namespace {
         }
     }
 
-    async fn delete_all(&self, folder: &Folder, keys: Vec<ObjectKey>) -> Result<()> {
+    /// Deletes all of these, and tells how many have gone after each batch.
+    pub(super) async fn delete_all(
+        &self,
+        folder: &Folder,
+        keys: &[ObjectKey],
+        gone: impl Fn(usize),
+    ) -> Result<()> {
         for batch in keys.chunks(DELETES_MAX) {
             if let Some((_, error)) = self.gateway(folder.bucket).delete_many(batch).await?.into_iter().next()
             {
@@ -147,6 +185,7 @@ impl Namespace {
                 return Err(error.into());
             }
             batch.iter().for_each(|key| self.witnesses(folder.bucket).remove(key));
+            gone(batch.len());
         }
         Ok(())
     }
@@ -171,6 +210,7 @@ async fn copy_all(
     (old, new): (&DirPrefix, &DirPrefix),
     objects: &[(ObjectKey, ObjectMeta)],
     condition: &Precondition,
+    copied: impl Fn(),
 ) -> Result<()> {
     let mut copies = JoinSet::new();
     for (key, meta) in objects {
@@ -178,6 +218,7 @@ async fn copy_all(
         let target = ObjectKey::parse(target)?;
         if copies.len() >= COPIES_MAX {
             joined(copies.join_next().await)?;
+            copied();
         }
         let (gateway, key, meta) = (Arc::clone(gateway), key.clone(), meta.clone());
         let condition = condition.clone();
@@ -186,8 +227,9 @@ async fn copy_all(
             gateway.copy(&gateway, &key, &meta, &target, keep, &condition).await
         });
     }
-    while let Some(copied) = copies.join_next().await {
-        joined(Some(copied))?;
+    while let Some(copy) = copies.join_next().await {
+        joined(Some(copy))?;
+        copied();
     }
     Ok(())
 }

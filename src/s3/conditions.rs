@@ -99,6 +99,12 @@ fn place(writing: Writing, condition: &Precondition) -> Option<usize> {
 }
 
 impl Gateway {
+    /// Whether the server is known to keep to a condition on a copy, so that it needs no look first. Where the source's
+    /// own condition, or what was seen a moment ago, is as good, others are spared it.
+    pub fn keeps_to_on_copies(&self, condition: &Precondition) -> bool {
+        self.conditions.standing(Writing::Copy, condition) == Standing::Honoured
+    }
+
     /// Makes sure by a HEAD that the condition holds now, where the server cannot be relied upon.
     ///
     /// # Errors

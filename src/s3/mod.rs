@@ -31,6 +31,7 @@ mod acl;
 mod client;
 mod concessions;
 mod conditions;
+mod copying;
 mod customer_key;
 mod encryption;
 mod explain;

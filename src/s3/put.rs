@@ -181,7 +181,7 @@ impl Gateway {
     /// `condition` on the target does not hold.
     pub async fn copy(
         self: &Arc<Self>,
-        source: &Self,
+        source: &Arc<Self>,
         source_key: &ObjectKey,
         source_meta: &ObjectMeta,
         key: &ObjectKey,
@@ -231,73 +231,18 @@ impl Gateway {
         self.etag_of(request, output.copy_object_result.and_then(|result| result.e_tag))
     }
 
-    async fn copy_in_parts(
-        self: &Arc<Self>,
-        source: &Self,
-        source_key: &ObjectKey,
-        source_meta: &ObjectMeta,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-    ) -> Result<ETag, S3Error> {
-        let described = match new {
-            Some(new) => new.clone(),
-            None => self.description(source, source_key, source_meta).await?,
-        };
-        loop {
-            let is_relayed = !self.copies_parts();
-            let copied = Copied { source, key: source_key, meta: source_meta };
-            match self.copy_each_part(copied, key, &described, condition, is_relayed).await {
-                // That it cannot copy parts, the server says to the first of them.
-                Err(error)
-                    if error.kind() == S3ErrorKind::Unsupported && !is_relayed && !self.copies_parts() => {}
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn copy_each_part(
-        self: &Arc<Self>,
-        copied: Copied<'_>,
-        key: &ObjectKey,
-        described: &NewObject,
-        condition: &Precondition,
-        is_relayed: bool,
-    ) -> Result<ETag, S3Error> {
-        let upload = self.begin_upload(key, described).await?;
-        let part_bytes_least = if is_relayed { RELAYED_PART_BYTES } else { COPY_PART_BYTES };
-        let Copied { source, key: source_key, meta } = copied;
-        let part_bytes = part_bytes_least.max(meta.size.div_ceil(limits::PARTS_MAX));
-        let ranges = (0..meta.size)
-            .step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX))
-            .map(|start| ByteRange { start, end: (start + part_bytes).min(meta.size) });
-        let mut parts = Vec::new();
-        for (number, range) in (1..).zip(ranges) {
-            let part = match is_relayed {
-                false => upload.copy_part_from(number, source, source_key, &meta.etag, range).await,
-                true => match source.fetch(source_key, range, &meta.etag).await {
-                    Ok(pieces) => upload.put_part(number, Body::from(pieces)).await,
-                    Err(error) => Err(error),
-                },
-            };
-            match part {
-                Ok(part) => parts.push(part),
-                Err(error) => return Err(abandoned(upload, error).await),
-            }
-        }
-        match upload.complete(parts, condition).await {
-            Ok(etag) => Ok(etag),
-            Err((error, upload)) => Err(abandoned(upload, error).await),
-        }
-    }
-
     /// Whether the server can copy parts, as far as is known.
     pub fn copies_parts(&self) -> bool {
         !self.gaps.has(Gap::PartCopy)
     }
 
     /// All bytes of a range of one version. A body that breaks is asked for again by whoever called.
-    async fn fetch(&self, key: &ObjectKey, range: ByteRange, version: &ETag) -> Result<Vec<Bytes>, S3Error> {
+    pub(super) async fn fetch(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+        version: &ETag,
+    ) -> Result<Vec<Bytes>, S3Error> {
         let mut body = self.get(key, range, Some(version)).await?;
         let mut pieces = Vec::new();
         while let Some(piece) = body.next().await {
@@ -318,7 +263,7 @@ impl Gateway {
     }
 
     /// What the source says about itself, for a copy that cannot be told to keep it.
-    async fn description(
+    pub(super) async fn description(
         &self,
         source: &Self,
         key: &ObjectKey,
@@ -478,14 +423,6 @@ fn refuses_batches(error: &S3Error) -> bool {
         )
 }
 
-/// Gives an upload up, and returns why. Abort may be denied; then a lifecycle rule cleans up.
-async fn abandoned(upload: super::Upload, error: S3Error) -> S3Error {
-    if let Err(abort) = upload.abort().await {
-        tracing::debug!(%abort, "an upload could not be aborted");
-    }
-    error
-}
-
 pub(super) fn metadata(user: &UserMetadata) -> HashMap<String, String> {
     user.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -495,12 +432,6 @@ pub const DELETES_MAX: usize = 1000;
 
 /// Deletions under way at once, where they are made one by one.
 const DELETIONS_MAX: usize = 32;
-
-/// 64 MiB: what is relayed is in memory meanwhile, one part at a time.
-const RELAYED_PART_BYTES: u64 = 64 << 20;
-
-/// 512 MiB: few enough requests, and each small enough to be answered within its patience.
-const COPY_PART_BYTES: u64 = 512 << 20;
 
 /// What AWS's own signer leaves as it is, and the slash.
 const KEY_ENCODING: &AsciiSet =

@@ -70,8 +70,8 @@ pub(crate) struct Options {
     pub(crate) cache: Option<Arc<read::BlockCache>>,
     /// How long changed attributes wait for others. Long, so that nothing is told S3 by chance.
     pub(crate) describe_after: Duration,
-    /// Where they are written down.
-    pub(crate) descriptions: Option<std::path::PathBuf>,
+    /// Where they are written down, and moves too.
+    pub(crate) journal: Option<std::path::PathBuf>,
 }
 
 impl Default for Options {
@@ -89,7 +89,7 @@ impl Default for Options {
             rules: |rules| rules,
             cache: None,
             describe_after: Duration::from_secs(3600),
-            descriptions: None,
+            journal: None,
         }
     }
 }
@@ -297,7 +297,7 @@ impl Mount {
             lifetimes: Lifetimes { present: options.lifetime, absent: options.lifetime },
             attributes: AttributePolicy::Auto,
             describe_after: options.describe_after,
-            descriptions: options.descriptions.clone(),
+            journal: options.journal.clone(),
         };
         let (uid, gid) = OWNER;
         let mounted = SystemTime::UNIX_EPOCH;

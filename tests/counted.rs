@@ -1,0 +1,98 @@
+//! What tools cost: the requests that reach the server when ordinary programs bring files in, or move them.
+//!
+//! Each tool's work is counted to the end of the mount, so that nothing is left out which waits. S3 charges for requests,
+//! and each is a round trip for somebody.
+#![cfg(feature = "emulator")]
+#![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use s3xmount::config::mount_point::is_mounted;
+use s3xmount::emulator::demo::Rights;
+use s3xmount::emulator::{RunningEmulator, demo};
+
+use crate::support::real::{Home, can_mount, text, umount};
+
+const FILES: u64 = 200;
+
+#[test]
+fn tools_that_bring_files_in_cost_few_requests() {
+    if !can_mount() {
+        return;
+    }
+    let plant = "mkdir tree && for i in $(seq 200); do echo $i > tree/$i; done && \
+        chmod 640 tree/* && touch -d '2001-02-03 04:05:06' tree/* && tar cf tree.tar tree";
+    for (tool, script, most) in [
+        ("cp -r", "cp -r $HOME/tree .", 1),
+        ("cp -a", "cp -a $HOME/tree .", 1),
+        ("tar x", "tar xf $HOME/tree.tar", 1),
+        // It writes under another name, closes, describes in three steps, and renames.
+        ("rsync -a", "rsync -a $HOME/tree .", 3),
+        ("rsync -a --inplace", "rsync -a --inplace $HOME/tree .", 2),
+    ] {
+        let counts = counted(plant, script);
+        let total: u64 = counts.values().sum();
+        // The directory, what is asked about it, and a change that had to go before the next one came.
+        assert!(total <= most * FILES + 30, "{tool}: {total} requests {counts:?}");
+        assert!(counts["PutObject"] <= FILES + 10, "{tool}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_directory_of_a_thousand_is_moved_by_its_copies_and_one_deletion() {
+    if !can_mount() {
+        return;
+    }
+    let emulator = RunningEmulator::start(demo::world(Rights::Full)).unwrap();
+    for number in 0..1000 {
+        emulator.world().seed(demo::BUCKETS[0], &format!("old/{number}"), "bytes");
+    }
+    let counts = counted_in(&emulator, &Home::new(), "mv old new");
+    assert_eq!((counts["CopyObject"], counts["DeleteObjects"]), (1000, 1), "{counts:?}");
+    // One deletion of a key that is not there, to see that it is allowed; and listings.
+    let others: u64 = counts.values().sum::<u64>() - 1001;
+    assert!(others <= 12, "{counts:?}");
+    let keys = emulator.world().bucket(demo::BUCKETS[0]).keys();
+    assert_eq!(keys.iter().filter(|key| key.starts_with("new/")).count(), 1000);
+    assert!(!keys.iter().any(|key| key.starts_with("old/")));
+}
+
+/// The requests of a tool that works in an empty mount, by operation.
+fn counted(plant: &str, script: &str) -> BTreeMap<&'static str, u64> {
+    let emulator = RunningEmulator::start(demo::world(Rights::Full)).unwrap();
+    let home = Home::new();
+    let planted = Command::new("sh").args(["-euc", plant]).current_dir(home.path()).status().unwrap();
+    assert!(planted.success());
+    counted_in(&emulator, &home, script)
+}
+
+fn counted_in(emulator: &RunningEmulator, home: &Home, script: &str) -> BTreeMap<&'static str, u64> {
+    let mounted = home.mount(emulator, &demo::role_arn());
+    assert_eq!(mounted.status.code(), Some(0), "{}", text(&mounted.stderr));
+    let at = home.mount_point().join(demo::BUCKETS[0]);
+    // Whatever a mount asks as it begins has been asked once a directory was listed.
+    std::fs::read_dir(&at).unwrap().for_each(drop);
+    emulator.world().faults.reset_counts();
+    let output = Command::new("sh")
+        .args(["-euc", &format!("exec 2>&1; {script}")])
+        .env("HOME", home.path())
+        .current_dir(&at)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{script}: {}", text(&output.stdout));
+    assert!(umount(&home.mount_point(), &[]));
+    ended(home);
+    emulator.world().faults.counts()
+}
+
+/// Waits until the mount has said its last: umount(8) returns before that.
+fn ended(home: &Home) {
+    let begun = Instant::now();
+    while !std::fs::read_to_string(home.log()).unwrap().contains("unmounted") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the mount does not come to an end");
+        std::thread::yield_now();
+    }
+    assert!(!is_mounted(&home.mount_point()));
+}
