@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_base_identity_has_no_end_and_needs_no_number() {
-        let mut status = Status { cache: None, ..status() };
+        let mut status = Status { cache: None, moves: Vec::new(), ..status() };
         status.buckets.truncate(1);
         status.identities.truncate(1);
         status.identities[0] = IdentityStatus {
