@@ -262,9 +262,8 @@ impl Filesystem {
             false => None,
         };
         self.retarget(file, &place, committed.clone(), condition).await?;
-        match committed {
-            Some(meta) => self.adopt_version(file, meta),
-            None => self.namespace().pending_renamed(&was, &place),
+        if let Some(meta) = committed {
+            self.adopt_version(file, meta);
         }
         Ok(())
     }

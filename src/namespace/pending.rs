@@ -67,10 +67,17 @@ impl Pending {
         self.directories.retain(|kept| kept.bucket != folder.bucket || !folder.prefix.contains(&kept.prefix));
     }
 
-    /// A directory has moved with all that was in it. An empty one that only this mount knows of stays one at its
-    /// new place.
+    /// A directory has moved with all that was in it, files that S3 has not heard of among it. An empty one that only this
+    /// mount knows of stays one at its new place.
     pub fn move_directory(&mut self, old: &Folder, new: &Folder) {
         let below = |kept: &Folder| kept.bucket == old.bucket && old.prefix.contains(&kept.prefix);
+        let files: Vec<_> = self.files.extract_if(|at, _| below(at)).collect();
+        for (at, names) in files {
+            let rest = &at.prefix.as_str()[old.prefix.as_str().len()..];
+            if let Ok(prefix) = DirPrefix::parse(&format!("{}{rest}", new.prefix)) {
+                self.files.entry(Folder { bucket: new.bucket, prefix }).or_default().extend(names);
+            }
+        }
         let moved: Vec<Folder> = self.directories.extract_if(|kept| below(kept)).collect();
         self.keep_directory(new);
         for kept in moved {

@@ -270,7 +270,7 @@ impl Mount {
             lifetimes,
             attributes: AttributePolicy::Auto,
             describe_after: namespace::DESCRIBE_AFTER,
-            descriptions: None,
+            journal: None,
         };
         let (uid, gid) = OWNER;
         let defaults =
