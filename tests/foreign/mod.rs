@@ -15,7 +15,7 @@ mod doctor;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -118,6 +118,15 @@ fn a_bucket_that_demands_the_acl_takes_whatever_the_mount_writes() {
         .unwrap()
         .write_all(b"and a little more")
         .unwrap();
+    // Longer than two parts, so that it streams, behind what is copied; and an edit of the middle.
+    run("cp", &[&at("large"), &at("large-extended")]);
+    let mut file = fs::OpenOptions::new().append(true).open(at("large-extended")).unwrap();
+    file.write_all(&large).unwrap();
+    file.write_all(&large).unwrap();
+    drop(file);
+    let file = fs::OpenOptions::new().write(true).open(at("large-extended")).unwrap();
+    file.write_all_at(b"edited", LARGE as u64).unwrap();
+    drop(file);
     fs::write(at("overwritten"), "before").unwrap();
     fs::write(at("overwritten"), "after").unwrap();
     fs::create_dir(at("folder")).unwrap();
@@ -127,7 +136,8 @@ fn a_bucket_that_demands_the_acl_takes_whatever_the_mount_writes() {
     fs::set_permissions(at("marked"), fs::Permissions::from_mode(0o755)).unwrap();
     mount.end();
 
-    let expected: [(&str, &[u8]); 12] = [
+    let extended = [&large[..], b"edited", &large[6..], &large[..]].concat();
+    let expected: [(&str, &[u8]); 13] = [
         ("small", b"a few bytes"),
         ("empty", b""),
         ("large", &large),
@@ -136,6 +146,7 @@ fn a_bucket_that_demands_the_acl_takes_whatever_the_mount_writes() {
         ("small-moved", b"a few bytes"),
         ("large-moved", &large),
         ("large-appended", &appended),
+        ("large-extended", &extended),
         ("overwritten", b"after"),
         ("folder-moved/inner", b"in a folder"),
         ("marked", b"executable"),
