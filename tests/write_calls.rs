@@ -11,9 +11,12 @@ use std::process::Command;
 
 use s3xmount::emulator::demo::Rights;
 use s3xmount::emulator::{CannedAcl, RunningEmulator, demo};
+use s3xmount::error::Kind;
+use s3xmount::fs::Extent;
 use s3xmount::sys;
 
 use crate::support::real::{Home, can_mount, text};
+use crate::support::{How, World};
 
 const A: &str = demo::BUCKETS[0];
 const B: &str = demo::BUCKETS[1];
@@ -281,4 +284,24 @@ fn a_file_that_streams_takes_little_room_on_the_disk() {
     assert!(
         stored[100 * MIB..100 * MIB + 7] == *b"changed" && stored[100 * MIB + 7..] == bytes[100 * MIB + 7..]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_too_large_for_one_call_is_still_copied_once() {
+    let world = World::new();
+    let mount = world.mount().await;
+    let bytes = pattern(9, 10 * MIB);
+    mount.write_file("a/source", &bytes).await.unwrap();
+    let source = mount.open("a/source", How::Read).await.unwrap();
+    let target = mount.open("b/target", How::MakeNew).await.unwrap();
+    let most = Extent { length: 4 * MIB as u64, is_the_most: true };
+    let less = Extent { is_the_most: false, ..most };
+    assert_eq!(source.copy_to(&target, 0, less).await.unwrap_err().kind(), Kind::NotSupported);
+    for (at, copied) in [(0, 4), (4, 4), (8, 2)] {
+        assert_eq!(source.copy_to(&target, at * MIB as u64, most).await.unwrap(), copied * MIB as u64);
+        assert_eq!(mount.stat("b/target").await.unwrap().size, (at + copied) * MIB as u64);
+    }
+    target.close().await.unwrap();
+    assert!(mount.read_file("b/target").await.unwrap() == bytes);
+    assert!(world.mount().await.read_file("b/target").await.unwrap() == bytes);
 }

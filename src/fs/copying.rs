@@ -22,21 +22,36 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// How much is to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// This many bytes, or fewer where the source ends.
+    pub length: u64,
+    /// More cannot be asked for at a time, and will be asked for next if there is more.
+    pub is_the_most: bool,
+}
+
 impl Filesystem {
-    /// Copies up to `length` bytes from one open file to another, inside S3; returns how many that were.
+    /// Copies bytes from one open file to another, inside S3; returns how many that were.
     ///
     /// # Errors
     /// [`Kind::NotSupported`] where they are to be read and written instead. As [`open`](Self::open) of the source
     /// and [`flush`](Self::flush) of the target.
-    pub async fn copy_range(&self, from: Position, to: Position, length: u64) -> Result<u64> {
+    pub async fn copy_range(&self, from: Position, to: Position, extent: Extent) -> Result<u64> {
         let source = self.handles.file(from.handle)?;
         let (file, session) = self.writable(to.handle)?;
-        if (from.offset, to.offset) != (0, 0) || Arc::ptr_eq(&source.file, &file) {
+        if from.offset != to.offset || Arc::ptr_eq(&source.file, &file) {
             return Err(plainly());
         }
-        let origin =
-            self.origin(&source)?.filter(|origin| origin.version.size <= length).ok_or_else(plainly)?;
+        let origin = self.origin(&source)?.ok_or_else(plainly)?;
+        if from.offset > 0 {
+            touched(&file);
+            return session.extend_copy(&origin, from.offset, extent.length)?.ok_or_else(plainly);
+        }
         let size = origin.version.size;
+        if size > extent.length && !extent.is_the_most {
+            return Err(plainly());
+        }
         touched(&file);
         let place = file.state().place.clone();
         session.suggest_metadata(noted(&session, &file.state().attributes));
@@ -45,7 +60,10 @@ impl Filesystem {
         if file.state().place == place {
             self.adopt_version(&file, receipt.meta().clone());
         }
-        Ok(size)
+        if size > extent.length {
+            session.truncate(extent.length)?;
+        }
+        Ok(size.min(extent.length))
     }
 
     /// What S3 has of an open file; `None` if that is not all there is to it.

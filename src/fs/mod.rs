@@ -52,7 +52,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
-pub use self::copying::Position;
+pub use self::copying::{Extent, Position};
 pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};
 pub use self::fill::StorePages;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, TimeOrNow, WriteFlags};
 
 use crate::clock;
-use crate::fs::{Access, Allocation, Attributes, FileKind, OpenOptions, Seek};
+use crate::fs::{Access, Allocation, Attributes, Extent, FileKind, OpenOptions, Seek};
 use crate::namespace::Ino;
 
 pub(super) fn ino(number: INodeNo) -> Ino {
@@ -93,6 +93,13 @@ pub(super) fn allocation(mode: i32) -> Option<Allocation> {
         super::mount::FALLOC_FL_ZERO_RANGE => Some(Allocation { zeros: true, grows: !keeps_size }),
         _ => None,
     }
+}
+
+/// How much of a copy is to be made at once. The answer has room for 32 bits, so newer kernels ask for no more than that
+/// in whole pages (fuse_copy_file_range in fs/fuse/file.c); what older ones ask for beyond, they ask for again.
+pub(super) fn extent(length: u64) -> Extent {
+    const MOST: u64 = u32::MAX as u64 & !4095;
+    Extent { length: length.min(MOST), is_the_most: length >= MOST }
 }
 
 /// What lseek(2) looks for, and from where on.

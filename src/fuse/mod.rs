@@ -538,9 +538,8 @@ impl fuser::Filesystem for Bridge {
     ) {
         let from = Position { handle: HandleId(handle.0), offset };
         let to = Position { handle: HandleId(handle_out.0), offset: offset_out };
-        // The answer has room for four bytes.
-        let length = length.min(u32::MAX.into());
-        let work = |fs: Arc<Filesystem>| async move { fs.copy_range(from, to, length).await };
+        let extent = convert::extent(length);
+        let work = |fs: Arc<Filesystem>| async move { fs.copy_range(from, to, extent).await };
         self.run(Self::operation("copy_file_range", ino), reply, work, |reply: ReplyWrite, copied: u64| {
             reply.written(u32::try_from(copied).expect("no more than was asked for"));
         });

@@ -325,6 +325,16 @@ impl Content {
         true
     }
 
+    /// Makes the file longer, up to `size`, by what the version in S3 has there. Nothing may be written beyond its end
+    /// now, and no commit be running.
+    pub fn show_more(&mut self, size: u64) {
+        assert!(!self.has_overlay() && self.base.as_ref().is_some_and(|base| size <= base.size));
+        let more = ByteRange { start: self.size, end: size };
+        self.staged.show(more);
+        self.dirty.remove(more);
+        self.size = size;
+    }
+
     /// Ends the freeze. What was written meanwhile has still to [move down](Self::drain).
     ///
     /// # Errors
@@ -413,6 +423,7 @@ mod tests {
     enum Step {
         Write { at: u64, length: u64 },
         Zero { at: u64, length: u64 },
+        ShowMore { length: u64 },
         Release { at: u64, length: u64 },
         Truncate { size: u64 },
         Seal,
@@ -421,13 +432,14 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (0_u8..14, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
+        let step = (0_u8..15, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
             0..4 => Step::Write { at, length },
             4 | 5 => Step::Truncate { size: at },
             6 => Step::Seal,
             7 => Step::Conclude,
             8 | 9 => Step::Zero { at, length },
             10 | 11 => Step::Release { at, length },
+            14 => Step::ShowMore { length },
             _ => Step::Drain,
         });
         proptest::collection::vec(step, 1..30)
@@ -473,6 +485,13 @@ mod tests {
                     }
                 }
                 Step::Release { .. } => {}
+                Step::ShowMore { length } => {
+                    let size = (self.model.len() as u64 + length).min(self.base.len() as u64);
+                    if !self.content.has_overlay() && size > self.model.len() as u64 {
+                        self.content.show_more(size);
+                        self.model.extend_from_slice(&self.base[self.model.len()..size as usize]);
+                    }
+                }
                 Step::Truncate { size } => {
                     self.content.truncate(size).unwrap();
                     self.model.resize(size as usize, 0);

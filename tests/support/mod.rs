@@ -25,8 +25,8 @@ use s3xmount::emulator::store::WriteCondition;
 use s3xmount::emulator::{self, Object, RunningEmulator};
 use s3xmount::error::{Error, Kind, Result};
 use s3xmount::fs::{
-    Access, AttributeChange, Attributes, Defaults, FileKind, Filesystem, Found, HandleId, OpenOptions, Parts,
-    Replace,
+    Access, AttributeChange, Attributes, Defaults, Extent, FileKind, Filesystem, Found, HandleId,
+    OpenOptions, Parts, Position, Replace,
 };
 use s3xmount::name::{BucketName, DirPrefix, FileName};
 use s3xmount::namespace::{self, AttributePolicy, Bucket, BucketId, Ino, Lifetimes, Listing, Namespace};
@@ -546,6 +546,12 @@ impl OpenFile<'_> {
             self.mount.filesystem.write(self.handle, offset + at, piece).await?;
         }
         Ok(())
+    }
+
+    /// `copy_file_range`, from an offset of this file to the same one of another.
+    pub(crate) async fn copy_to(&self, target: &Self, offset: u64, extent: Extent) -> Result<u64> {
+        let at = |file: &Self| Position { handle: file.handle, offset };
+        self.mount.filesystem.copy_range(at(self), at(target), extent).await
     }
 
     /// What the kernel does when one of several descriptors is closed.

@@ -2,13 +2,16 @@
 //!
 //! The copy is made when it is asked for, as if the file were synchronised at once, and not at the close: whoever
 //! has copied may remove or change the source the next moment.
+//!
+//! The kernel asks for 4 GiB at most and then goes on. All of a larger file is copied at the first of these calls, and
+//! the file cut to what was asked for; at each further one it gets as much of the copy back.
 
 use std::sync::Arc;
 
-use super::Session;
+use super::{Life, Session};
 use crate::error::{Error, Kind, Result};
-use crate::name::ObjectKey;
-use crate::s3::object::ObjectMeta;
+use crate::name::{BucketName, ObjectKey};
+use crate::s3::object::{ETag, ObjectMeta};
 use crate::s3::{Gateway, S3ErrorKind};
 use crate::write::commit::{self, CommitReceipt};
 
@@ -23,7 +26,56 @@ pub struct Origin {
     pub version: ObjectMeta,
 }
 
+/// What the version that a session builds on is a copy of.
+#[derive(Debug)]
+pub(super) struct Twin {
+    bucket: BucketName,
+    key: ObjectKey,
+    version: ETag,
+    /// The copy.
+    made: ETag,
+}
+
+impl Twin {
+    fn of(origin: &Origin, made: ETag) -> Self {
+        let Origin { gateway, key, version } = origin;
+        Self { bucket: gateway.bucket().clone(), key: key.clone(), version: version.etag.clone(), made }
+    }
+
+    fn is_of(&self, origin: &Origin) -> bool {
+        let Origin { gateway, key, version } = origin;
+        self.bucket == *gateway.bucket() && self.key == *key && self.version == version.etag
+    }
+}
+
 impl Session {
+    /// Goes on with a copy of `origin` where it was cut: makes the file up to `length` bytes longer by what
+    /// `origin` has from `offset` on. Returns how many bytes that were; `None` where they have to be read and written.
+    ///
+    /// # Errors
+    /// What a failed commit came to.
+    pub fn extend_copy(&self, origin: &Origin, offset: u64, length: u64) -> Result<Option<u64>> {
+        let mut core = self.core.lock();
+        core.check()?;
+        let version = core.content.base().map(|base| &base.etag);
+        let is_twin =
+            core.twin.as_ref().is_some_and(|twin| twin.is_of(origin) && version == Some(&twin.made));
+        let is_live = matches!(core.life, Life::Live);
+        let is_at_rest = is_live && core.early.is_none() && !core.content.has_overlay();
+        if !is_twin || !is_at_rest || offset != core.content.size() {
+            return Ok(None);
+        }
+        let size = origin.version.size.min(offset.saturating_add(length));
+        core.content.show_more(size);
+        core.begin_ahead(self.sessions.options.part_bytes);
+        if !core.content.is_dirty()
+            && let Some(journal) = core.journal.take()
+        {
+            journal.end();
+        }
+        Ok(Some(size - offset))
+    }
+
     /// Makes an empty file a copy of `origin`, which no byte of comes here, and which S3 has when this returns.
     ///
     /// Returns `None` where the bytes have to be read and written instead: there is something in the file by
@@ -53,7 +105,10 @@ impl Session {
         };
         let copied = commit::copy(&target, &condition, origin).await;
         let receipt = match copied {
-            Ok(receipt) if self.shows_nothing_else(&receipt) => return Ok(Some(receipt)),
+            Ok(receipt) if self.shows_nothing_else(&receipt) => {
+                self.core.lock().twin = Some(Twin::of(origin, receipt.meta().etag.clone()));
+                return Ok(Some(receipt));
+            }
             // Somebody wrote at the same moment, which is in nobody's copy: it is copied once more, by hand.
             Ok(_) => Ok(None),
             Err(error) if is_worth_a_plain_copy(error.kind()) => {

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 pub use self::copying::Origin;
 pub use self::space::Seek;
 
+use self::copying::Twin;
 use self::departing::EarlyUpload;
 use self::releasing::Usage;
 use super::ahead::Ahead;
@@ -73,6 +74,8 @@ struct Core {
     ahead: Option<Ahead>,
     /// The upload that parts leave for ahead of the commit.
     early: Option<Arc<EarlyUpload>>,
+    /// What the version that shows is a copy of, if this session made it.
+    twin: Option<Twin>,
     /// What the staging file takes of the room that all share.
     usage: Usage,
     /// Exists while anything is staged that S3 does not have.
@@ -118,6 +121,7 @@ impl Session {
             content,
             ahead,
             early: None,
+            twin: None,
             usage: Usage::of(&sessions),
             journal: None,
             kept: None,

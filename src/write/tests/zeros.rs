@@ -130,6 +130,39 @@ async fn an_empty_file_becomes_a_copy_without_a_byte_coming_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_made_piece_by_piece_is_one_copy() {
+    let world = World::new().await;
+    let bytes = pattern(5, 10_000);
+    let origin = world.origin("source", &bytes).await;
+    let session = world.begin("copy", Base::New);
+    let first = session.copy_from(origin.clone()).await.unwrap();
+    assert!(first.is_some());
+    session.truncate(4_000).unwrap();
+    assert_eq!(session.extend_copy(&origin, 5_000, 4_000).unwrap(), None, "not where the file ends");
+    assert_eq!(session.extend_copy(&origin, 4_000, 4_000).unwrap(), Some(4_000));
+    assert!(read(&session, 0, 10_000).await == bytes[..8_000]);
+    assert!(session.is_dirty(), "whoever stops here has a shorter file");
+    assert_eq!(session.extend_copy(&origin, 8_000, 4_000).unwrap(), Some(2_000));
+    assert!(!session.is_dirty());
+    assert!(session.close().await.unwrap().is_none());
+    assert!(world.object("copy").unwrap() == bytes);
+    assert_eq!((world.count("CopyObject"), world.staged()), (1, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_changed_meanwhile_does_not_go_on() {
+    let world = World::new().await;
+    let origin = world.origin("source", &pattern(6, 10_000)).await;
+    let session = world.begin("copy", Base::New);
+    assert!(session.copy_from(origin.clone()).await.unwrap().is_some());
+    session.truncate(4_000).unwrap();
+    commit_something(&session).await;
+    assert_eq!(session.extend_copy(&origin, 4_000, 4_000).unwrap(), None, "S3 has another version by now");
+    let another = world.origin("source", &pattern(7, 10_000)).await;
+    assert!(session.extend_copy(&another, 4_000, 4_000).unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_never_replaces_what_came_meanwhile() {
     let world = World::new().await;
     let origin = world.origin("source", b"copied").await;
