@@ -133,6 +133,8 @@ impl Filesystem {
             if file.session().is_some_and(|session| session.owes_content()) {
                 return;
             }
+            // What it comes to must not arrive after the next change.
+            let _turn = file.turn().await;
             if let Err(error) = filesystem.commit_changes(&file, Occasion::Flush).await {
                 tracing::warn!(%error, "mode, owner or times that were set a moment ago are not kept");
             }

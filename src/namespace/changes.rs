@@ -24,12 +24,12 @@ impl Namespace {
 
     /// A file's content or description is in S3.
     pub fn committed(&self, place: &Place, meta: ObjectMeta) {
+        self.descriptions.outlives(place, &meta);
         let answer = Answer { presence: Presence::File(meta), asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);
         self.pending.lock().remove_file(&place.folder, &place.name);
         self.rights(place.folder.bucket).admitted();
         self.descriptions.written(&place.folder);
-        self.drop_description(place, Species::File);
     }
 
     /// Bytes of a file came from S3, so the role may read in its bucket.

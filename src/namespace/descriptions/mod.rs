@@ -119,6 +119,15 @@ impl Descriptions {
         state.waiting.get(&subject).map(|waiting| waiting.meta.clone())
     }
 
+    /// A version was written. Whoever wrote it has taken what waited before, so what waits now was said after that, and is to
+    /// be said of the new version.
+    pub(super) fn outlives(&self, place: &Place, version: &ObjectMeta) {
+        let subject = Subject { place: place.clone(), species: Species::File };
+        if let Some(waiting) = self.state.lock().waiting.get_mut(&subject) {
+            (waiting.meta.etag, waiting.meta.size) = (version.etag.clone(), version.size);
+        }
+    }
+
     /// S3 has copied something into a directory.
     pub(super) fn copied(&self, folder: &Folder) {
         self.state.lock().copied.insert(folder.bucket);
@@ -346,14 +355,6 @@ impl Namespace {
     /// What was taken has become another's to bring to S3, or there is nothing it could be said of.
     pub fn description_settled(&self, taken: Option<Taken>) {
         if let Some(Taken { subject, .. }) = taken {
-            self.forget_record(&subject);
-        }
-    }
-
-    /// A new version was written, which says all that there is to say.
-    pub(super) fn drop_description(&self, place: &Place, species: Species) {
-        let subject = Subject { place: place.clone(), species };
-        if self.descriptions.state.lock().waiting.remove(&subject).is_some() {
             self.forget_record(&subject);
         }
     }
