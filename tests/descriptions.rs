@@ -2,11 +2,14 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use s3xmount::emulator::demo::Rights;
+use s3xmount::emulator::faults::{Gate, On};
 use s3xmount::error::Kind;
 use s3xmount::fs::{AttributeChange, Setting};
+use tokio::task::JoinSet;
 
 use crate::support::{How, MIB, Mount, Options, THREE, World, eventually, failure, pattern};
 
@@ -158,6 +161,28 @@ async fn what_somebody_else_has_put_there_meanwhile_is_left_as_it_is() {
     assert_eq!(world.stored("a/f").unwrap(), b"theirs, and longer");
     assert_eq!(noted(&world, "a/f", "mode"), None);
     assert_eq!(mount.stat("a/f").await.unwrap().size, 18, "and is what shows now");
+}
+
+#[tokio::test]
+async fn what_is_set_while_a_commit_is_under_way_outlives_it() {
+    let world = World::new();
+    let mount = Arc::new(at_work(&world, Options::default()).await);
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    let gate = Gate::closed();
+    world.faults.inject(On::operation("PutObject").key("f").times(1).hold_answer(&gate));
+    let mut writing = JoinSet::new();
+    let writer = Arc::clone(&mount);
+    writing.spawn(async move { writer.write_file("a/f", b"other bytes").await });
+    eventually("S3 has them", async || world.stored("a/f").unwrap() == b"other bytes").await;
+    let changing = mount.change("a/f", mode(0o640));
+    let opening = async { gate.open() };
+    let (changed, ()) = tokio::join!(changing, opening);
+    changed.unwrap();
+    writing.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(mount.stat("a/f").await.unwrap().mode, 0o640);
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+    assert_eq!(world.stored("a/f").unwrap(), b"other bytes");
 }
 
 #[tokio::test]

@@ -192,3 +192,29 @@ fn refusals_are_those_that_people_know() {
     assert!(!succeeded && said.contains("Permission denied"), "{said}");
     assert!(fs::read_to_string(mounted.home.mount_point().join(B).join("welcome.txt")).is_ok());
 }
+
+/// The kernel keeps them by itself where a filesystem does not ask for them, and this one does not: S3 has no locks.
+#[test]
+fn locks_hold_between_the_programs_of_one_machine() {
+    let Some(mounted) = Mounted::new() else { return };
+    let shell = |script: &str| mounted.shell(script);
+    // flock(2): one holds it for as long as it has the file open, another one does not get it.
+    shell("cd SampleBucketA; exec 9>lock; flock -n 9; ! flock -n lock true");
+    shell("cd SampleBucketA; flock -n lock true");
+    shell("cd SampleBucketA; exec 8<lock 9<lock; flock -ns 8; flock -ns 9; ! flock -nx lock true");
+
+    // fcntl(2): ranges of bytes, which end with the process that holds them.
+    let script = "import fcntl, os, sys\n\
+        f = open('SampleBucketA/records', 'w+b'); f.write(bytes(100)); f.flush()\n\
+        fcntl.lockf(f, fcntl.LOCK_EX, 10, 0)\n\
+        if os.fork() == 0:\n\
+        \x20   g = open('SampleBucketA/records', 'r+b')\n\
+        \x20   fcntl.lockf(g, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 10)\n\
+        \x20   try: fcntl.lockf(g, fcntl.LOCK_EX | fcntl.LOCK_NB, 10, 5)\n\
+        \x20   except OSError: os._exit(7)\n\
+        \x20   os._exit(8)\n\
+        sys.exit(os.waitstatus_to_exitcode(os.wait()[1]) - 7)\n";
+    let held = Command::new("python3").args(["-c", script]).current_dir(mounted.home.mount_point()).output();
+    let held = held.unwrap();
+    assert!(held.status.success(), "{}", text(&held.stderr));
+}

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::namespace::{Entry, Ino, Node, Place, Species};
 use crate::s3::{NewObject, ObjectMeta};
-use crate::write::Occasion;
+use crate::write::{Occasion, Session};
 
 impl Filesystem {
     /// Changes mode, owner or times.
@@ -146,11 +146,12 @@ impl Filesystem {
         let handed = {
             let state = file.state();
             let place = state.place.clone().filter(|place| self.namespace().may_describe_later(place));
-            let session = state.session.clone();
-            place.zip(session.and_then(|session| session.hand_over_description()))
+            let owed = |session: Arc<Session>| Some((session.hand_over_description()?, session));
+            place.zip(state.session.clone().and_then(owed))
         };
-        let Some((place, (version, new))) = handed else { return Ok(()) };
-        let meta = self.describe_file(&place, &version, &new).await?;
+        let Some((place, ((version, new), session))) = handed else { return Ok(()) };
+        let meta =
+            self.describe_file(&place, &version, &new).await.inspect_err(|_| session.owe_description())?;
         file.state().committed = Some(meta);
         Ok(())
     }
