@@ -76,11 +76,12 @@ impl Namespace {
         let target = Arc::clone(self.gateway(onto.folder.bucket));
         let copied = target.copy(&source, &old, meta, &key, new, condition).await;
         let etag = match copied {
-            // One of two conditions: that of the target, or that the source is the version that was meant.
+            // One of two conditions: that of the target, which may be unseen, or that the source is the version that was
+            // meant. The source tells which.
             Err(error)
                 if (error.kind(), condition)
                     == (S3ErrorKind::ConditionFailed, &Precondition::MustNotExist)
-                    && target.head(&key).await.is_ok() =>
+                    && source.head(&old).await.is_ok_and(|now| now.etag == meta.etag) =>
             {
                 return Err(Error::caused(Kind::Exists, "the target could not be seen, and is there", error));
             }
