@@ -69,12 +69,13 @@ struct Inner {
     context: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     told: bool,
+    passing: bool,
 }
 
 impl Error {
     /// Returns an error of `kind` that reads as `context`.
     pub fn new(kind: Kind, context: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, context: context.into(), source: None, told: false }))
+        Self(Arc::new(Inner { kind, context: context.into(), source: None, told: false, passing: false }))
     }
 
     /// Returns an error of `kind` that reads as `context` and was caused by `source`.
@@ -83,18 +84,19 @@ impl Error {
         context: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner { kind, context: context.into(), source: Some(source.into()), told: false }))
+        let (context, source) = (context.into(), Some(source.into()));
+        Self(Arc::new(Inner { kind, context, source, told: false, passing: false }))
     }
 
     /// Returns this error with `context` in front of it, as the caller one level up sees it.
     pub fn context(self, context: impl Into<String>) -> Self {
-        let (kind, told) = (self.kind(), self.is_told());
-        Self(Arc::new(Inner { kind, context: context.into(), source: Some(Box::new(self)), told }))
+        let (kind, told, passing) = (self.kind(), self.is_told(), self.is_passing());
+        Self(Arc::new(Inner { kind, context: context.into(), source: Some(Box::new(self)), told, passing }))
     }
 
     /// Returns this error as one that people have been told of already, once for many operations that will meet it.
     pub fn told(self) -> Self {
-        let kind = self.kind();
+        let (kind, passing) = (self.kind(), self.is_passing());
         match Arc::try_unwrap(self.0) {
             Ok(inner) => Self(Arc::new(Inner { told: true, ..inner })),
             Err(shared) => Self(Arc::new(Inner {
@@ -102,6 +104,7 @@ impl Error {
                 context: "as was said".to_owned(),
                 source: Some(Box::new(Self(shared))),
                 told: true,
+                passing,
             })),
         }
     }
@@ -109,6 +112,19 @@ impl Error {
     /// Whether people have been told of it already.
     pub fn is_told(&self) -> bool {
         self.0.told
+    }
+
+    /// Returns this error as one of a trouble that passes: the same may succeed some time later.
+    pub fn passing(self) -> Self {
+        let (kind, told) = (self.kind(), self.is_told());
+        let context = self.to_string();
+        Self(Arc::new(Inner { kind, context, source: None, told, passing: true }))
+    }
+
+    /// Whether the same may succeed some time later, without anybody changing anything: the network was down, S3 was
+    /// busy, there were no credentials.
+    pub fn is_passing(&self) -> bool {
+        self.0.passing
     }
 
     /// What the caller may do about it.

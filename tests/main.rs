@@ -2,11 +2,14 @@
 
 mod architecture;
 mod assume_role;
+mod background;
 mod base_identities;
 mod blind;
 mod block_cache;
 mod cli;
+mod conflicts;
 mod counted;
+mod crash;
 mod descriptions;
 mod doctor;
 mod encryption;

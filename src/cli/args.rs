@@ -14,6 +14,7 @@ use super::exec::{self, ExecArgs};
 use super::login::{self, LoginArgs};
 use super::mount_options;
 use super::policy::{self, PolicyArgs};
+use super::rescue::{self, RescueArgs};
 use super::status::{self, StatusArgs};
 use crate::config::options::{Group, Key, OPTIONS, Shape, Spec};
 use crate::config::{CommandLine, Failure, Place, Written};
@@ -35,6 +36,8 @@ pub enum Request {
     Doctor(DoctorArgs),
     /// Print the policies that the mount takes.
     Policy(PolicyArgs),
+    /// See to files that could not be brought to S3.
+    Rescue(RescueArgs),
     /// Show the whole thing without an AWS account.
     #[cfg(feature = "emulator")]
     Demo(super::demo::DemoArgs),
@@ -81,7 +84,7 @@ pub fn command() -> Command {
                 .args(mount_args()),
         )
         .subcommands([credentials::command(), exec::command(), login::command(), status::command()])
-        .subcommands([doctor::command(), policy::command()]);
+        .subcommands([doctor::command(), policy::command(), rescue::command()]);
     #[cfg(feature = "emulator")]
     let root = root.subcommand(super::demo::command());
     root
@@ -174,6 +177,7 @@ fn request(matches: &ArgMatches) -> Result<Request, Failure> {
         Some(("status", matches)) => Ok(Request::Status(StatusArgs::of(matches))),
         Some(("doctor", matches)) => Ok(Request::Doctor(DoctorArgs::of(matches)?)),
         Some(("policy", matches)) => Ok(Request::Policy(PolicyArgs::of(matches)?)),
+        Some(("rescue", matches)) => Ok(Request::Rescue(RescueArgs::of(matches)?)),
         #[cfg(feature = "emulator")]
         Some(("demo", matches)) => Ok(Request::Demo(super::demo::DemoArgs::of(matches))),
         _ => Ok(Request::Mount(command_line(matches)?)),
@@ -288,6 +292,7 @@ const USAGE: &str = "s3xmount [mount] [OPTIONS] [SOURCE] MOUNTPOINT\n       \
     s3xmount login [PATH]\n       \
     s3xmount doctor [OPTIONS] MOUNTPOINT\n       \
     s3xmount policy [OPTIONS] MOUNTPOINT\n       \
+    s3xmount rescue [MOUNTPOINT] [--file NAME ..]\n       \
     s3xmount demo [DIRECTORY] [--minimal] [--walk]";
 
 const SHORT_HELP_END: &str =

@@ -185,6 +185,7 @@ mod tests {
             identities: devices.iter().map(|device| identity(*device)).collect(),
             cache: None,
             moves: Vec::new(),
+            writing: Default::default(),
         };
         let table = [
             (status(&[Some("x"), None]), None, "of x"),

@@ -19,6 +19,7 @@ pub mod mount_options;
 mod new_session;
 pub mod policy;
 mod prompt;
+pub mod rescue;
 pub mod status;
 
 use std::ffi::OsString;
@@ -77,6 +78,7 @@ fn obey(args: impl IntoIterator<Item = OsString>) -> Result<(), Stop> {
         Request::Status(status) => status::run(&status),
         Request::Doctor(doctor) => doctor::run(&doctor),
         Request::Policy(policy) => policy::run(&policy),
+        Request::Rescue(rescue) => rescue::run(&rescue),
         #[cfg(feature = "emulator")]
         Request::Demo(demo) => demo::run(&demo),
         Request::Print(text) => printed(text.print(), "the text"),

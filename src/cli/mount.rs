@@ -37,5 +37,5 @@ fn meant_command(line: &CommandLine, failure: Failure) -> Failure {
     }
 }
 
-const COMMANDS: [&str; 9] =
-    ["mount", "credentials", "exec", "login", "status", "doctor", "policy", "demo", "help"];
+const COMMANDS: [&str; 10] =
+    ["mount", "credentials", "exec", "login", "status", "doctor", "policy", "rescue", "demo", "help"];

@@ -6,10 +6,13 @@ use std::time::SystemTime;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Stop, args, complain, desk};
+use super::{Stop, args, complain, desk, rescue};
 use crate::clock;
 use crate::config::{Surroundings, Written};
-use crate::control::{self, BucketStatus, CacheStatus, IdentityStatus, ListingStatus, MoveStatus, Status};
+use crate::control::{
+    self, BucketStatus, CacheStatus, IdentityStatus, KeptBothStatus, ListingStatus, MoveStatus, Status,
+    TroubledStatus, WaitingStatus, WritingStatus,
+};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -110,6 +113,9 @@ fn text(status: &Status, now: SystemTime) -> String {
     for moving in &status.moves {
         line(&mut text, 1, &progress(moving));
     }
+    for (depth, words) in written(status, now) {
+        line(&mut text, depth, &words);
+    }
     text
 }
 
@@ -117,6 +123,41 @@ fn text(status: &Status, now: SystemTime) -> String {
 fn progress(moving: &MoveStatus) -> String {
     let MoveStatus { bucket, from, onto, objects, copied, deleted } = moving;
     format!("moving s3://{bucket}/{from} to {onto}: {copied} of {objects} objects copied, {deleted} deleted")
+}
+
+/// What of the files written here is not in S3, or not where it was to be.
+fn written(status: &Status, now: SystemTime) -> Vec<(usize, String)> {
+    let WritingStatus { waiting, set_aside, kept_both, .. } = &status.writing;
+    let mut lines = Vec::new();
+    if waiting.files > 0 {
+        let oldest = waiting.oldest.as_deref().map(|oldest| desk::moment(oldest, now)).unwrap_or_default();
+        let WaitingStatus { files, bytes, .. } = waiting;
+        lines.push((
+            1,
+            format!("{files} closed files on their way to S3, {bytes} bytes, the first closed {oldest}"),
+        ));
+        for TroubledStatus { bucket, key, trouble, .. } in &waiting.troubled {
+            lines.push((2, format!("s3://{bucket}/{key}: {trouble}")));
+        }
+    }
+    for KeptBothStatus { bucket, key, ours, when } in kept_both {
+        let when = desk::moment(when, now);
+        lines.push((
+            1,
+            format!(
+                "s3://{bucket}/{key} was changed by somebody else, {when}; what was written here is {ours}"
+            ),
+        ));
+    }
+    if !set_aside.is_empty() {
+        let mount_point = &status.mount_point;
+        lines.push((1, format!("set aside, see s3xmount rescue {mount_point}:")));
+        for file in set_aside {
+            lines.extend(rescue::lines(file, now).into_iter().map(|(depth, words)| (depth + 2, words)));
+            lines.push((3, file.path.clone()));
+        }
+    }
+    lines
 }
 
 /// How full the block cache is, and what share of what was read came from it.
@@ -243,6 +284,7 @@ mod tests {
                 copied: 1000,
                 deleted: 7,
             }],
+            writing: WritingStatus::default(),
             identities: vec![
                 IdentityStatus {
                     caller: Some("arn:aws:sts::111122223333:assumed-role/x/y".to_owned()),
@@ -284,6 +326,48 @@ mod tests {
   moving s3://SampleBucketA/old/ to new/: 1000 of 1000 objects copied, 7 deleted
 ";
         assert_eq!(text(&status(), now), expected);
+    }
+
+    #[test]
+    fn what_is_not_in_s3_is_said_with_what_to_do() {
+        let mut status = status();
+        let since = "2026-01-01T00:00:00Z".to_owned();
+        let bucket = "B".to_owned();
+        let object = |key: &str| (bucket.clone(), key.to_owned());
+        let ((bucket, key), trouble) = (object("late"), "S3 is away".to_owned());
+        let late = TroubledStatus { bucket, key, bytes: 3, since: since.clone(), trouble };
+        let waiting = WaitingStatus { files: 2, bytes: 7, oldest: Some(since.clone()), troubled: vec![late] };
+        let (bucket, key) = object("x");
+        let aside = control::AsideStatus {
+            name: "B_x.1234abcd".to_owned(),
+            bucket: Some(bucket),
+            key: Some(key),
+            bytes: 10,
+            elsewhere_bytes: Some(0),
+            since: since.clone(),
+            why: "denied".to_owned(),
+            path: "/staging/set-aside/B_x.1234abcd".to_owned(),
+        };
+        let (bucket, key) = object("y");
+        let both = KeptBothStatus { bucket, key, ours: "y.conflict-h-t".to_owned(), when: since };
+        status.writing = WritingStatus {
+            staging: "/staging".to_owned(),
+            waiting,
+            set_aside: vec![aside],
+            kept_both: vec![both],
+        };
+        let expected = "\
+  2 closed files on their way to S3, 7 bytes, the first closed 2026-01-01 00:00:00 UTC (in 0 s)
+    s3://B/late: S3 is away
+  s3://B/y was changed by somebody else, 2026-01-01 00:00:00 UTC (in 0 s); what was written here is y.conflict-h-t
+  set aside, see s3xmount rescue /mnt/b:
+    B_x.1234abcd
+      s3://B/x, 10 bytes, 2026-01-01 00:00:00 UTC (in 0 s)
+      denied
+      /staging/set-aside/B_x.1234abcd
+";
+        let text = text(&status, clock::from_unix(1_767_225_600, 0));
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

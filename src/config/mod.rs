@@ -26,6 +26,7 @@ pub mod settle;
 pub mod similar;
 pub mod surroundings;
 pub mod units;
+mod writing;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use self::identity::{Identity, OnRevoked, SessionPolicy, SessionTag};
 pub use self::merge::Layer;
 pub use self::origin::Origin;
 pub use self::surroundings::Surroundings;
+pub use self::writing::{CommitMode, ExclusiveCreate, OnConflict};
 
 use self::merge::Layers;
 use crate::name::{BucketName, DirPrefix, FileName};
@@ -83,6 +85,15 @@ pub struct Settings {
     pub metadata_ttl: Duration,
     /// How long an absent name is taken as still absent.
     pub negative_ttl: Duration,
+    /// What close(2) waits for.
+    pub commit: CommitMode,
+    /// What becomes of a file that somebody else changed while it was written.
+    pub on_conflict: OnConflict,
+    /// When the name of a file that must not exist is taken.
+    pub exclusive_create: ExclusiveCreate,
+    /// The name of this machine, if it is known.
+    pub host: Option<String>,
+
     /// What all buffers may take together.
     pub memory_bytes: u64,
     /// Where what was read is kept, and how much of it.
@@ -326,6 +337,19 @@ pub fn load(command_line: &CommandLine, around: &Surroundings) -> Result<Setting
     let origin = Origin::of(command_line, around, file.path.clone());
     let settings = settle::settle(mount_point, layers, &file, table, around)?;
     Ok(Settings { origin, ..settings })
+}
+
+/// Where the files of a mount wait while they are written, whether or not it could be mounted.
+///
+/// # Errors
+/// Whatever is wrong with what was written about that.
+pub fn staging_dir(command_line: &CommandLine, around: &Surroundings) -> Result<PathBuf, Failure> {
+    let variables = Layer::of_environment(around)?;
+    let file = read_file(command_line, around)?;
+    let wanted = command_line.mount_point.as_ref().ok_or_else(|| which_mount_point(&file))?;
+    let mount_point = real_path(around.absolute(&wanted.text));
+    let table = table_of(&file, &mount_point, around)?;
+    settle::staging_dir(&mount_point, command_line.over(&variables, table, &file), around)
 }
 
 /// Brings together what was said about whose right is used, whether or not there is anything to

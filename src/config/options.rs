@@ -49,6 +49,9 @@ pub enum Key {
     Attributes,
     MetadataTtl,
     NegativeTtl,
+    Commit,
+    OnConflict,
+    ExclusiveCreate,
     Memory,
     Cache,
     CacheSize,
@@ -88,6 +91,7 @@ pub enum Group {
     Service,
     Objects,
     Files,
+    Writing,
     Resources,
     Process,
 }
@@ -101,6 +105,7 @@ impl Group {
             Self::Service => "Where S3 is",
             Self::Objects => "What every written object carries",
             Self::Files => "How files look and who may use them",
+            Self::Writing => "When what is written is in S3",
             Self::Resources => "Caches, memory and disk",
             Self::Process => "The process",
         }
@@ -164,7 +169,7 @@ pub fn by_name(name: &str) -> Option<&'static Spec> {
 /// What all our variables begin with.
 pub const VARIABLE_PREFIX: &str = "S3XMOUNT_";
 
-use Group::{Buckets, Credentials, Files, Objects, Process, Resources, Service};
+use Group::{Buckets, Credentials, Files, Objects, Process, Resources, Service, Writing};
 use Scope::{Bucket, Mount};
 use Shape::{Many, One, Switch};
 
@@ -260,6 +265,12 @@ pub const OPTIONS: &[Spec] = table! {
         "How long names, sizes and times may be out of date after someone else changed the bucket; what `open` sees is no older than half a second"
     NegativeTtl "negative-ttl" One "TIME" Mount Resources "5s"
         "How long a name that was not there may be taken as still absent"
+    Commit "commit" One "WHEN" Mount Writing "close"
+        "What closing a written file waits for: `close` until S3 has it; `background` until this machine's disk has it, and the upload follows, also after a crash. fsync waits for S3 either way"
+    OnConflict "on-conflict" One "WHAT" Mount Writing "fail"
+        "What becomes of a file that builds on a version which somebody else has replaced meanwhile: closing it may `fail` (ESTALE) and its bytes are set aside; it may `overwrite` the other; or `keep-both`, ours as NAME.conflict-HOST-TIME beside it"
+    ExclusiveCreate "exclusive-create" One "WHEN" Mount Writing "close"
+        "When a file created with O_EXCL takes its name in S3: with its content, so that the second of two hears EEXIST as it `close`s, or by an empty object at `open`, as lock files want it"
     Memory "memory" One "BYTES" Mount Resources "512MiB, or a quarter of the cgroup's limit if that is less"
         "What all buffers may take together"
     Cache "cache" One "DIRECTORY" Mount Resources ""

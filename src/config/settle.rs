@@ -15,8 +15,9 @@ use super::merge::Layers;
 use super::options::Key;
 use super::surroundings::Surroundings;
 use super::{
-    Acl, AttributeSource, BucketSettings, CacheSettings, LogLevel, LogTarget, Origin, SHORTEST_COMMAND,
-    Settings, Sse, customer_key, endpoint, identity, mount_points, units,
+    Acl, AttributeSource, BucketSettings, CacheSettings, CommitMode, ExclusiveCreate, LogLevel, LogTarget,
+    OnConflict, Origin, SHORTEST_COMMAND, Settings, Sse, customer_key, endpoint, identity, mount_points,
+    units,
 };
 use crate::name::DirPrefix;
 
@@ -32,9 +33,7 @@ pub fn settle(
     around: &Surroundings,
 ) -> Result<Settings, Failure> {
     let path = |text: &str| Ok(around.absolute(text));
-    let staging_root = layers.value(Key::StagingDir, path)?;
-    let staging_root = staging_root.map_or_else(|| default_staging_root(around), Ok)?;
-    let staging_dir = staging_root.join(folder_name(&mount_point));
+    let staging_dir = staging_dir(&mount_point, layers, around)?;
     let foreground = layers.switch(Key::Foreground)?;
     let settings = Settings {
         buckets: buckets(layers, table, around)?,
@@ -53,6 +52,12 @@ pub fn settle(
         attributes: layers.value(Key::Attributes, attributes)?.unwrap_or(AttributeSource::Auto),
         metadata_ttl: layers.value(Key::MetadataTtl, units::duration)?.unwrap_or(METADATA_TTL_DEFAULT),
         negative_ttl: layers.value(Key::NegativeTtl, units::duration)?.unwrap_or(NEGATIVE_TTL_DEFAULT),
+        commit: layers.value(Key::Commit, commit_mode)?.unwrap_or(CommitMode::Close),
+        on_conflict: layers.value(Key::OnConflict, on_conflict)?.unwrap_or(OnConflict::Fail),
+        exclusive_create: layers
+            .value(Key::ExclusiveCreate, exclusive_create)?
+            .unwrap_or(ExclusiveCreate::Close),
+        host: around.host.clone(),
         memory_bytes: layers.value(Key::Memory, memory)?.unwrap_or_else(|| default_memory(around)),
         cache: cache(layers, around)?,
         staging_bytes_max: layers.value(Key::StagingSize, staging_size)?.unwrap_or(STAGING_BYTES_DEFAULT),
@@ -72,6 +77,20 @@ pub fn settle(
     endpoint::refuse_contradictions(&settings, layers)?;
     refuse_keys_in_the_open(&settings, layers)?;
     Ok(settings)
+}
+
+/// Where files of a mount wait while they are written.
+///
+/// # Errors
+/// When that is neither written nor follows from the surroundings.
+pub fn staging_dir(
+    mount_point: &Path,
+    layers: Layers<'_>,
+    around: &Surroundings,
+) -> Result<PathBuf, Failure> {
+    let root = layers.value(Key::StagingDir, |text| Ok(around.absolute(text)))?;
+    let root = root.map_or_else(|| default_staging_root(around), Ok)?;
+    Ok(root.join(folder_name(mount_point)))
 }
 
 /// The buckets of the list, then those with tables of their own.
@@ -311,6 +330,18 @@ fn sse(text: &str) -> Result<Sse, Failure> {
 
 fn attributes(text: &str) -> Result<AttributeSource, Failure> {
     one_of(text, "a source of attributes", AttributeSource::ALL, AttributeSource::as_str)
+}
+
+fn commit_mode(text: &str) -> Result<CommitMode, Failure> {
+    one_of(text, "something that a close can wait for", CommitMode::ALL, CommitMode::as_str)
+}
+
+fn on_conflict(text: &str) -> Result<OnConflict, Failure> {
+    one_of(text, "an answer to a conflict", OnConflict::ALL, OnConflict::as_str)
+}
+
+fn exclusive_create(text: &str) -> Result<ExclusiveCreate, Failure> {
+    one_of(text, "a moment to take a name", ExclusiveCreate::ALL, ExclusiveCreate::as_str)
 }
 
 fn log_level(text: &str) -> Result<LogLevel, Failure> {

@@ -64,6 +64,27 @@ pub enum Request {
         /// The directory of a bucket whose session is meant. Without one: the session that waits for a code.
         directory: Option<String>,
     },
+    /// Bring a file to S3 that was set aside.
+    Rescue {
+        /// Its name among those set aside.
+        name: String,
+        /// The key that it is to have, if not the one it was to have.
+        key: Option<String>,
+        /// The bucket that it is to go to, if not the one it was to go to.
+        bucket: Option<String>,
+        /// It takes the place of whatever is there.
+        overwrite: bool,
+    },
+}
+
+impl Request {
+    /// The longest that its answer may take.
+    pub fn time_max(&self) -> Duration {
+        match self {
+            Self::Rescue { .. } => RESCUE_TIME_MAX,
+            _ => ANSWER_TIME_MAX,
+        }
+    }
 }
 
 /// What a running mount says.
@@ -82,6 +103,11 @@ pub enum Answer {
         role: String,
         /// When its session ends.
         until: Option<String>,
+    },
+    /// The file is in S3.
+    Rescued {
+        /// Where, as `s3://BUCKET/KEY`.
+        object: String,
     },
     /// No, and why.
     Refused {
@@ -127,6 +153,9 @@ pub struct Status {
     /// What keeps on the disk what was read, if something does.
     #[serde(default)]
     pub cache: Option<CacheStatus>,
+    /// What becomes of what is written here.
+    #[serde(default)]
+    pub writing: WritingStatus,
     /// Directories that are being moved.
     #[serde(default)]
     pub moves: Vec<MoveStatus>,
@@ -147,6 +176,81 @@ pub struct MoveStatus {
     pub copied: u64,
     /// Those that have been deleted where they were.
     pub deleted: u64,
+}
+
+/// What of the files written here is not in S3, or not where it was to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WritingStatus {
+    /// Where files wait while they are written.
+    pub staging: String,
+    /// Files that are closed and on their way to S3.
+    pub waiting: WaitingStatus,
+    /// Files that could not be committed, and are kept.
+    pub set_aside: Vec<AsideStatus>,
+    /// Files that have a second name, because somebody else changed the one that they had; the last hundred.
+    pub kept_both: Vec<KeptBothStatus>,
+}
+
+/// Files that are closed and on their way to S3.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingStatus {
+    /// How many.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the first of them was closed.
+    pub oldest: Option<String>,
+    /// Some of those that were tried in vain.
+    pub troubled: Vec<TroubledStatus>,
+}
+
+/// A file that was closed and could not be brought to S3 so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubledStatus {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was closed.
+    pub since: String,
+    /// What it came to when it was last tried.
+    pub trouble: String,
+}
+
+/// A file that could not be committed, and is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideStatus {
+    /// Its name among the others, for `s3xmount rescue`.
+    pub name: String,
+    /// The bucket that it was to go to, if that is known.
+    pub bucket: Option<String>,
+    /// The key that it was to have, if that is known.
+    pub key: Option<String>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// How many of these are not here but in the version that it builds on, if that is known.
+    pub elsewhere_bytes: Option<u64>,
+    /// When it was set aside.
+    pub since: String,
+    /// Why.
+    pub why: String,
+    /// Where it is.
+    pub path: String,
+}
+
+/// A file that has a second name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBothStatus {
+    /// Its bucket.
+    pub bucket: String,
+    /// The key that somebody else changed.
+    pub key: String,
+    /// The key that ours has.
+    pub ours: String,
+    /// When that was.
+    pub when: String,
 }
 
 /// The block cache, and what it has done for this mount.
@@ -239,7 +343,7 @@ pub struct IdentityStatus {
 
 /// Whoever knows the answers.
 pub trait Desk: Send + Sync {
-    /// Answers. What takes longer than [`ANSWER_TIME_MAX`] is given up and refused.
+    /// Answers. What takes longer than [`Request::time_max`] is given up and refused.
     fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>>;
 }
 
@@ -256,6 +360,9 @@ pub fn read(time: &str) -> Option<SystemTime> {
 
 /// The longest that an answer may take: credentials are waited for no longer than this.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(70);
+
+/// A large file over a slow line.
+const RESCUE_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// A request holds a code and some names.
 const REQUEST_BYTES_MAX: usize = 64 << 10;

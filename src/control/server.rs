@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, sleep, timeout};
 
 use super::place::{Place, make_private};
-use super::{ANSWER_TIME_MAX, Answer, Desk, REQUEST_BYTES_MAX, Request};
+use super::{Answer, Desk, REQUEST_BYTES_MAX, Request};
 use crate::secret::SecretBuffer;
 use crate::task::Tasks;
 
@@ -188,7 +188,7 @@ async fn hear(guest: &mut UnixStream) -> Result<Request, Answer> {
 }
 
 async fn answer(desk: &dyn Desk, request: Request) -> Answer {
-    let answer = timeout(ANSWER_TIME_MAX, desk.answer(request)).await;
+    let answer = timeout(request.time_max(), desk.answer(request)).await;
     answer.unwrap_or_else(|_| refused("the mount found no answer in time", Some("its log may say why")))
 }
 

@@ -29,7 +29,7 @@ impl Desk for Clerk {
                 Request::Login { code, .. } => {
                     Answer::LoggedIn { role: code.expose().to_owned(), until: None }
                 }
-                Request::Status | Request::Origin => refusal(),
+                Request::Status | Request::Origin | Request::Rescue { .. } => refusal(),
             }
         })
     }

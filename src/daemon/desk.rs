@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials as Keys;
 
 use super::identities::Identities;
-use super::missing;
+use super::{missing, rescue};
 use crate::config::{CacheSettings, Failure, Identity, Settings};
 use crate::control::{
     self, Answer, BucketStatus, CacheStatus, Desk, IdentityStatus, MoveStatus, Request, Session, Status,
@@ -18,12 +18,14 @@ use crate::error::Error;
 use crate::namespace::{Bucket, BucketId, MoveProgress, Namespace};
 use crate::read::{BlockCache, CacheReport};
 use crate::secret::Secret;
+use crate::write::Sessions;
 
 /// The desk of one mount.
 pub(super) struct FrontDesk {
     pub(super) settings: Settings,
     pub(super) identities: Arc<Identities>,
     pub(super) namespace: Arc<Namespace>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) since: SystemTime,
     pub(super) cache: Option<Arc<BlockCache>>,
 }
@@ -36,6 +38,14 @@ impl Desk for FrontDesk {
                 Request::Origin => Ok(Answer::Origin(self.settings.origin.clone())),
                 Request::Session { directory } => self.session(directory.as_deref()).await,
                 Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
+                Request::Rescue { name, key, bucket, overwrite } => {
+                    let wish = rescue::Wish { name, key, bucket, overwrite };
+                    let gateways = self.namespace.buckets().iter().map(|bucket| Arc::clone(&bucket.gateway));
+                    let gateways: Vec<_> = gateways.collect();
+                    rescue::commit(&self.sessions, &gateways, &wish)
+                        .await
+                        .map(|object| Answer::Rescued { object })
+                }
             };
             answer.unwrap_or_else(|Failure { message, hint, .. }| Answer::Refused { message, hint })
         })
@@ -72,6 +82,7 @@ impl FrontDesk {
             identities: self.identities.iter().map(identity_status).collect(),
             cache: self.cache.as_ref().zip(self.settings.cache.as_ref()).map(cache_status),
             moves: self.namespace.moves_under_way().into_iter().map(|at| self.move_status(at)).collect(),
+            writing: rescue::writing(&self.sessions, &self.settings.staging_dir),
         }
     }
 

@@ -11,6 +11,7 @@
 mod desk;
 pub(crate) mod identities;
 mod missing;
+pub(crate) mod rescue;
 
 use std::io;
 use std::sync::Arc;
@@ -25,7 +26,10 @@ use self::desk::FrontDesk;
 use self::identities::Identities;
 use crate::budget::Budget;
 use crate::clock;
-use crate::config::{AttributeSource, BucketSettings, CacheSettings, Failure, Identity, Settings};
+use crate::config::{
+    AttributeSource, BucketSettings, CacheSettings, CommitMode, ExclusiveCreate, Failure, Identity,
+    OnConflict, Settings,
+};
 use crate::control;
 use crate::credentials::{AskCode, Credentials, Tell};
 use crate::error::{Error, Kind};
@@ -37,7 +41,7 @@ use crate::s3::{
     self, CredentialsOwner, CustomerKey, Endpoint, Gateway, S3ErrorKind, Server, Variant, WriteRules,
 };
 use crate::task::Tasks;
-use crate::write::{self, Outcome, Sessions};
+use crate::write::{self, Outcome, Recovered, Sessions};
 
 /// Mounts as `settings` say, calls `ready` when the mount answers, and returns when it has ended.
 ///
@@ -80,7 +84,7 @@ async fn mounted(
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
-    let Built { filesystem, namespace, identities, cache } = tokio::select! {
+    let Built { filesystem, namespace, sessions, identities, cache } = tokio::select! {
         built = building => built?,
         name = signals.next() => return Err(Failure::new(format!("ended by {name} before it was mounted"))),
     };
@@ -90,7 +94,8 @@ async fn mounted(
     namespace.notify_missing(missing::logging(&settings, &identities));
     let looking = Arc::clone(&namespace);
     drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
-    let desk = FrontDesk { settings, identities, namespace, since: clock::now(), cache };
+    let since = clock::now();
+    let desk = FrontDesk { settings, identities, namespace, sessions: Arc::clone(&sessions), since, cache };
     listen(place, desk, &listening);
     ready();
     let ended = tokio::select! {
@@ -108,7 +113,15 @@ async fn mounted(
     };
     // First, so that the next mount at this place finds it free.
     listening.stop(Duration::from_secs(1)).await;
-    take_down(&filesystem, &tasks, &refreshing).await;
+    tokio::select! {
+        () = filesystem.finish() => {}
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ended before all that was closed is in S3; the next mount goes on with it");
+            sessions.leave_background();
+            filesystem.finish().await;
+        }
+    }
+    take_down(&tasks, &refreshing).await;
     ended.map_err(|error| Failure::new(format!("the mount ended badly: {error}")))?;
     tracing::info!("unmounted");
     Ok(())
@@ -170,8 +183,7 @@ pub fn new_session(
     })
 }
 
-async fn take_down(filesystem: &Filesystem, tasks: &Tasks, refreshing: &Tasks) {
-    filesystem.finish().await;
+async fn take_down(tasks: &Tasks, refreshing: &Tasks) {
     let left = tasks.stop(COMMIT_PATIENCE).await;
     if left > 0 {
         tracing::error!(left, "operations were still under way; what they staged is found at the next mount");
@@ -193,30 +205,27 @@ async fn build(
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
     let budget = Budget::new(settings.memory_bytes);
-    let staging = write::Options {
-        staging_bytes_max: settings.staging_bytes_max,
-        ..write::Options::new(settings.staging_dir.clone())
-    };
-    let sessions = own_staging(staging, &budget, tasks).await?;
+    let sessions = own_staging(write_options(settings), &budget, tasks).await?;
     recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
     let cache = open_cache(settings)?;
     let filesystem = Filesystem::new(Parts {
         namespace: Arc::clone(&namespace),
-        sessions,
+        sessions: Arc::clone(&sessions),
         reading: read::Options::default(),
         cache: cache.clone(),
         defaults: defaults(settings),
         budget,
         tasks: tasks.clone(),
     });
-    Ok(Built { filesystem, namespace, identities, cache })
+    Ok(Built { filesystem, namespace, sessions, identities, cache })
 }
 
 /// What stands below a mount, and what its front desk knows.
 struct Built {
     filesystem: Arc<Filesystem>,
     namespace: Arc<Namespace>,
+    sessions: Arc<Sessions>,
     identities: Identities,
     cache: Option<Arc<BlockCache>>,
 }
@@ -331,20 +340,34 @@ async fn own_staging(
 fn recover(sessions: &Arc<Sessions>, buckets: &[Bucket], tasks: &Tasks) {
     let sessions = Arc::clone(sessions);
     let gateways: Vec<Arc<Gateway>> = buckets.iter().map(|bucket| Arc::clone(&bucket.gateway)).collect();
-    tasks.spawn("recover", async move {
-        let gateway = |name: &str| gateways.iter().find(|gateway| gateway.bucket().as_str() == name).cloned();
-        for found in sessions.recover(gateway).await {
-            let object = found.object.as_deref().unwrap_or("an unknown object");
-            let error = found.error.as_ref().map(ToString::to_string);
-            match (found.outcome, &found.path) {
-                (Outcome::SetAside, Some(path)) => {
-                    let path = path.display();
-                    tracing::warn!(object, %path, error, "an earlier mount left bytes that are not in S3; they are kept");
-                }
-                (outcome, _) => tracing::info!(object, ?outcome, error, "an earlier mount left this behind"),
+    let left = tasks.spawn_until_stopped("recover", async move {
+        let gateway =
+            move |name: &str| gateways.iter().find(|gateway| gateway.bucket().as_str() == name).cloned();
+        let mut pause = RECOVERY_PAUSE_MIN;
+        loop {
+            let recovered = sessions.recover(gateway.clone()).await;
+            recovered.iter().for_each(tell_recovered);
+            let passes = |found: &Recovered| found.error.as_ref().is_some_and(|error| error.is_passing());
+            if !recovered.iter().any(|found| found.outcome == Outcome::Later && passes(found)) {
+                return;
             }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(RECOVERY_PAUSE_MAX);
         }
     });
+    drop(left);
+}
+
+fn tell_recovered(found: &Recovered) {
+    let object = found.object.as_deref().unwrap_or("an unknown object");
+    let error = found.error.as_ref().map(ToString::to_string);
+    match (found.outcome, &found.path) {
+        (Outcome::SetAside, Some(path)) => {
+            let path = path.display();
+            tracing::warn!(object, %path, error, "an earlier mount left bytes that are not in S3; they are kept");
+        }
+        (outcome, _) => tracing::info!(object, ?outcome, error, "an earlier mount left this behind"),
+    }
 }
 
 fn mount(settings: &Settings, filesystem: &Arc<Filesystem>) -> Result<Mount, Failure> {
@@ -370,6 +393,29 @@ fn cannot_mount(settings: &Settings, error: &io::Error) -> Failure {
             failure.hint("is fuse3 installed, and may this user open /dev/fuse?")
         }
         _ => failure,
+    }
+}
+
+/// How files are staged and committed.
+pub(crate) fn write_options(settings: &Settings) -> write::Options {
+    let unnamed = write::Options::new(settings.staging_dir.clone());
+    write::Options {
+        on_conflict: match settings.on_conflict {
+            OnConflict::Fail => write::OnConflict::Fail,
+            OnConflict::Overwrite => write::OnConflict::Overwrite,
+            OnConflict::KeepBoth => write::OnConflict::KeepBoth,
+        },
+        commit: match settings.commit {
+            CommitMode::Close => write::CommitMode::Close,
+            CommitMode::Background => write::CommitMode::Background,
+        },
+        exclusive_create: match settings.exclusive_create {
+            ExclusiveCreate::Close => write::ExclusiveCreate::Close,
+            ExclusiveCreate::Open => write::ExclusiveCreate::Open,
+        },
+        staging_bytes_max: settings.staging_bytes_max,
+        host: settings.host.clone().unwrap_or(unnamed.host),
+        ..unnamed
     }
 }
 
@@ -422,6 +468,12 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(300);
 /// How long files that are open when the mount is told to end are still served. Less than service
 /// managers wait before they kill.
 const OPEN_FILES_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How soon a leftover is looked at again that S3 could not be asked about.
+const RECOVERY_PAUSE_MIN: Duration = Duration::from_secs(2);
+
+/// How late.
+const RECOVERY_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// How long a new mount waits for the one before it to end.
 const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(15);

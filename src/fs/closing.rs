@@ -5,7 +5,8 @@
 //! redirects closes the descriptor it opened before the command has written anything. So a flush
 //! of a file that nobody wrote to is free and final for nothing, and an empty new file is made by
 //! the release. Only what was created with O_EXCL is claimed at its first flush: a lock file that
-//! somebody else had first must fail where its maker looks.
+//! somebody else had first must fail where its maker looks. Where people have chosen so, a close leaves its commit
+//! to the background, see `delivery.rs`.
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use super::attr::Attributes;
 use super::handle::{HandleId, OpenFile};
 use super::{Filesystem, target_key};
 use crate::error::Result;
+use crate::name::FileName;
 use crate::namespace::Place;
 use crate::s3::{ObjectMeta, Precondition, UserMetadata};
-use crate::write::{Base, Occasion, Session, Target};
+use crate::write::{Base, CommitReceipt, Occasion, Session, Target};
 
 impl Filesystem {
     /// Makes what was written visible in S3: close(2) waits for this and returns its error.
@@ -28,7 +30,7 @@ impl Filesystem {
         if !handle.access.write {
             return Ok(());
         }
-        self.commit_changes(&handle.file, Occasion::Flush).await
+        self.close_changes(&handle.file, Occasion::Flush).await
     }
 
     /// As [`flush`](Self::flush), and makes an empty new file too.
@@ -88,18 +90,52 @@ impl Filesystem {
         match outcome {
             // Renamed meanwhile: whoever did that has adopted what is there.
             Ok(Some(_)) if file.state().place != place => {}
-            Ok(Some(receipt)) => self.adopt_version(file, receipt.meta().clone()),
+            Ok(Some(receipt)) => self.adopt(file, &receipt),
             Ok(None) => {}
             Err(error) => {
-                if let Some(place) = file.state().place.clone() {
-                    // S3 has the old version or the new one; whoever asks next shall be told which.
-                    self.namespace().given_up(&place);
-                    self.namespace().drop_answer(&place);
+                if !session.is_entrusted() {
+                    self.give_up(file);
                 }
                 return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// A commit has failed: S3 has the old version or the new one, and whoever asks next shall be told which.
+    pub(super) fn give_up(&self, file: &OpenFile) {
+        if let Some(place) = file.state().place.clone() {
+            self.namespace().given_up(&place);
+            self.namespace().drop_answer(&place);
+        }
+    }
+
+    /// A commit has made a version, where it was to or beside that.
+    pub(super) fn adopt(&self, file: &Arc<OpenFile>, receipt: &CommitReceipt) {
+        let place = file.state().place.clone();
+        match place {
+            Some(place) if receipt.is_beside() => self.adopt_beside(file, &place, receipt),
+            // Renamed meanwhile, by somebody who has adopted what is there.
+            Some(place) if target_key(&place).is_ok_and(|key| key != *receipt.key()) => {}
+            _ => self.adopt_version(file, receipt.meta().clone()),
+        }
+    }
+
+    /// Somebody else has the name; those who have our file open go on with it under its second one.
+    fn adopt_beside(&self, file: &Arc<OpenFile>, place: &Place, receipt: &CommitReceipt) {
+        self.namespace().given_up(place);
+        self.namespace().drop_answer(place);
+        let name = receipt.key().as_str().rsplit('/').next().unwrap_or_default();
+        let Ok(name) = FileName::parse(name) else { return };
+        let beside = Place { folder: place.folder.clone(), name };
+        self.namespace().committed(&beside, receipt.meta().clone());
+        {
+            let mut state = file.state();
+            (state.place, state.committed) = (Some(beside), Some(receipt.meta().clone()));
+        }
+        // The kernel has our pages under the name that shows another file now.
+        self.pages.lock().remove(&file.ino);
+        self.tell_changed(file.ino);
     }
 
     /// S3 has another version of the file, and it is ours.
@@ -125,14 +161,23 @@ impl Filesystem {
     /// committed; the end itself is one step with the file's losing the session.
     async fn end_session(&self, file: &Arc<OpenFile>) -> Result<()> {
         let _turn = file.turn().await;
+        self.end_in_turn(file).await
+    }
+
+    /// As [`end_session`](Self::end_session), for whoever has the file's turn. A session whose commit was left to the
+    /// background stays.
+    pub(super) async fn end_in_turn(&self, file: &Arc<OpenFile>) -> Result<()> {
         loop {
             let handed_over = self.hand_over_description(file).await;
-            let outcome = self.commit_changes(file, Occasion::LastClose).await.and(handed_over);
+            let outcome = self.close_changes(file, Occasion::LastClose).await.and(handed_over);
             let mut state = file.state();
             let Some(session) = state.session.clone().filter(|_| state.writers == 0) else {
                 // Somebody has opened it for writing, and goes on with the session.
                 return outcome;
             };
+            if session.is_entrusted() {
+                return outcome;
+            }
             if state.place.is_none() && state.handles > 0 {
                 // Removed: what was written lives in the session alone, for those who still have it open.
                 return outcome;

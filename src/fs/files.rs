@@ -14,7 +14,7 @@ use crate::name::FileName;
 use crate::namespace::{Ino, Place, Species};
 use crate::read::{Backing, Fetched};
 use crate::s3::{NewObject, ObjectMeta};
-use crate::write::{Base, Target};
+use crate::write::{Base, ExclusiveCreate, Target};
 
 /// How a file is to be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,13 @@ pub struct Opened {
     pub backing: Option<Arc<Backing>>,
 }
 
+/// A file that is about to be made.
+struct NewFile {
+    place: Place,
+    attributes: Attributes,
+    target: Target,
+}
+
 impl Filesystem {
     /// Opens a file at its current version.
     ///
@@ -51,6 +58,9 @@ impl Filesystem {
         let options = OpenOptions { access, ..options };
         if self.namespace().species(ino) == Some(Species::Directory) {
             return Err(Error::new(Kind::IsDirectory, "a directory"));
+        }
+        if let Ok(place) = self.namespace().place(ino) {
+            self.late_failure(&place)?;
         }
         let fetched = if options.access.write { None } else { self.fetched_ahead(ino).await };
         let file = match self.open_file(ino) {
@@ -96,13 +106,55 @@ impl Filesystem {
         owner: (u32, u32),
         options: OpenOptions,
     ) -> Result<(Shown, Opened)> {
-        // Whoever makes a file counts as its writer, also with O_RDONLY: its closing makes the object.
-        let options = OpenOptions { access: Access { write: true, ..options.access }, ..options };
+        let new = self.new_file(parent, name, mode, owner)?;
+        let may_replace = options.truncate && !options.exclusive && self.namespace().is_seen(&new.place);
+        let base = match (may_replace, options.exclusive) {
+            (true, _) => Base::Replace,
+            (false, true) => Base::Exclusive,
+            (false, false) => Base::New,
+        };
+        Ok(self.open_new(parent, new, base, options))
+    }
+
+    /// Whether a file that is created so takes its name in S3 before it is opened.
+    pub fn claims_at_open(&self, options: OpenOptions) -> bool {
+        options.exclusive && self.parts.sessions.options().exclusive_create == ExclusiveCreate::Open
+    }
+
+    /// Takes a name in S3 with an empty object, and opens that: of all who try, on whatever machine, one succeeds.
+    ///
+    /// # Errors
+    /// [`Kind::Exists`] for whoever is second; and as [`create`](Self::create).
+    pub async fn create_claimed(
+        &self,
+        parent: Ino,
+        name: &FileName,
+        mode: u32,
+        owner: (u32, u32),
+        options: OpenOptions,
+    ) -> Result<(Shown, Opened)> {
+        let new = self.new_file(parent, name, mode, owner)?;
+        let claimed = self.parts.sessions.claim(&new.target).await.inspect_err(|error| {
+            if error.kind() == Kind::Exists {
+                self.namespace().drop_answer(&new.place);
+            }
+        })?;
+        let place = new.place.clone();
+        let (shown, opened) = self.open_new(parent, new, Base::Claimed(claimed.clone()), options);
+        self.namespace().committed(&place, claimed.clone());
+        if let Some(file) = self.open_file(shown.attributes.ino) {
+            let mut state = file.state();
+            (state.committed, state.claims_name) = (Some(claimed), false);
+        }
+        Ok((shown, opened))
+    }
+
+    /// What is known of a file before it is made.
+    fn new_file(&self, parent: Ino, name: &FileName, mode: u32, owner: (u32, u32)) -> Result<NewFile> {
         let place = self.place_in(parent, name)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
+        self.late_failure(&place)?;
         let key = target_key(&place)?;
-        let may_replace = options.truncate && !options.exclusive && self.namespace().is_seen(&place);
-        let base = if may_replace { Base::Replace } else { Base::New };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let attributes = Attributes::of_new(Ino::ROOT, FileKind::Regular, mode, owner);
         let object = NewObject {
@@ -110,7 +162,14 @@ impl Filesystem {
             storage_class: gateway.class_of_content(None),
             ..new_object(None, &attributes)
         };
-        let session = self.parts.sessions.begin(Target { gateway, key, object }, base);
+        Ok(NewFile { place, attributes, target: Target { gateway, key, object } })
+    }
+
+    fn open_new(&self, parent: Ino, new: NewFile, base: Base, options: OpenOptions) -> (Shown, Opened) {
+        let NewFile { place, attributes, target } = new;
+        // Whoever makes a file counts as its writer, also with O_RDONLY: its closing makes the object.
+        let options = OpenOptions { access: Access { write: true, ..options.access }, ..options };
+        let session = self.parts.sessions.begin(target, base);
         let ino = self.namespace().created(parent, &place);
         let attributes = Attributes { ino, ..attributes };
         let state = OpenState {
@@ -128,10 +187,7 @@ impl Filesystem {
         let file = OpenFile::new(ino, state);
         self.open_files.lock().insert(ino, Arc::clone(&file));
         let handle = self.add_handle(&file, options.access);
-        Ok((
-            super::dirs::shown_open(&file),
-            Opened { handle, keep_pages: false, writes: true, backing: None },
-        ))
+        (super::dirs::shown_open(&file), Opened { handle, keep_pages: false, writes: true, backing: None })
     }
 
     /// The bytes of a small file, if they were fetched ahead of this open; and others are begun with.
@@ -284,7 +340,8 @@ impl Filesystem {
 
     pub(super) fn drop_if_unused(&self, file: &Arc<OpenFile>) {
         let mut open_files = self.open_files.lock();
-        if file.state().handles == 0 && open_files.get(&file.ino).is_some_and(|at| Arc::ptr_eq(at, file)) {
+        let is_unused = |state: &OpenState| state.handles == 0 && state.session.is_none();
+        if is_unused(&file.state()) && open_files.get(&file.ino).is_some_and(|at| Arc::ptr_eq(at, file)) {
             open_files.remove(&file.ino);
         }
     }

@@ -139,6 +139,11 @@ impl Filesystem {
             Some(file) => Some(file.turn().await),
             None => None,
         };
+        if let Some(file) = &open
+            && self.rename_waiting(file, (source, target), condition).await?
+        {
+            return Ok(false);
+        }
         // Asked for once more: what was open until a moment ago may have been described since.
         let meta = match self.namespace().standing(source).await? {
             Standing::File(now) if open.is_none() => now,

@@ -285,16 +285,15 @@ impl fuser::Filesystem for Bridge {
         let name = name_or_refuse!(name, operation, reply);
         let options = convert::open_options(OpenFlags(flags));
         let owner = (request.uid(), request.gid());
-        let created = self.fs.create(convert::ino(parent), &name, mode & !umask, owner, options);
-        finish(operation, reply, created, |reply, (shown, opened)| {
-            reply.created(
-                &shown.valid_for,
-                &convert::attributes(&shown.attributes),
-                GENERATION,
-                FileHandle(opened.handle.0),
-                open_flags(&opened),
-            );
-        });
+        let (parent, mode) = (convert::ino(parent), mode & !umask);
+        if self.fs.claims_at_open(options) {
+            let work = |fs: Arc<Filesystem>| async move {
+                fs.create_claimed(parent, &name, mode, owner, options).await
+            };
+            return self.run(operation, reply, work, created);
+        }
+        let made = self.fs.create(parent, &name, mode, owner, options);
+        finish(operation, reply, made, created);
     }
 
     fn read(
@@ -603,6 +602,11 @@ fn entry(reply: ReplyEntry, found: Found) {
         }
         Found::Absent(valid_for) => mount::absent(reply, valid_for),
     }
+}
+
+fn created(reply: ReplyCreate, (Shown { attributes, valid_for }, opened): (Shown, Opened)) {
+    let (attributes, handle) = (convert::attributes(&attributes), FileHandle(opened.handle.0));
+    reply.created(&valid_for, &attributes, GENERATION, handle, open_flags(&opened));
 }
 
 fn attributes(reply: ReplyAttr, shown: Shown) {

@@ -22,6 +22,11 @@ impl Namespace {
         self.inodes.lock().look_up(parent, &place.name, Species::File)
     }
 
+    /// Keeps an inode although the kernel may forget it, until it is [forgotten](Self::forget) once more.
+    pub fn hold(&self, ino: Ino) {
+        self.inodes.lock().hold(ino);
+    }
+
     /// A file's content or description is in S3.
     pub fn committed(&self, place: &Place, meta: ObjectMeta) {
         self.descriptions.outlives(place, &meta);

@@ -77,6 +77,13 @@ impl InodeTable {
         ino
     }
 
+    /// Raises a lookup count without the kernel's knowing of it.
+    pub fn hold(&mut self, ino: Ino) {
+        if let Some(inode) = self.by_ino.get_mut(&ino) {
+            inode.lookups += 1;
+        }
+    }
+
     /// Lowers a lookup count, and drops the entry when nobody needs it any more.
     ///
     /// Returns whether the number is free now.

@@ -302,6 +302,11 @@ impl From<S3Error> for Error {
             | S3ErrorKind::Unexpected => Kind::Io,
         };
         match error.kind() {
+            S3ErrorKind::Throttled
+            | S3ErrorKind::Unavailable
+            | S3ErrorKind::Credentials
+            | S3ErrorKind::Conflict
+            | S3ErrorKind::NoUpload => Self::new(kind, error.to_string()).passing(),
             S3ErrorKind::WrongRegion => Self::new(kind, format!("{error}; hint: {ELSEWHERE}")),
             S3ErrorKind::Denied | S3ErrorKind::AclRefused | S3ErrorKind::KeyRefused => {
                 let mark = if error.0.hint.is_some() { "" } else { "hint: " };

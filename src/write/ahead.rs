@@ -264,6 +264,12 @@ impl<P> Ahead<P> {
         self.is_stopped = true;
     }
 
+    /// Gives back the memory of the part being filled, and lets no more parts leave.
+    pub fn let_go(&mut self) {
+        self.filling.held = None;
+        self.is_stopped = true;
+    }
+
     /// How many parts are on their way.
     pub fn sending(&self) -> usize {
         self.sending

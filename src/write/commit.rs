@@ -39,6 +39,7 @@ use super::{COMMIT_ID, Origin, Sessions, Target};
 use crate::budget::{Budget, Reservation};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
+use crate::name::ObjectKey;
 use crate::s3::object::{ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition};
 use crate::s3::{Body, Part, S3Error, S3ErrorKind, Upload};
 
@@ -48,12 +49,29 @@ use crate::s3::{Body, Part, S3Error, S3ErrorKind, Upload};
 pub struct CommitReceipt {
     /// Invariant: S3 confirmed this version, or showed it to us with our commit id.
     meta: ObjectMeta,
+    /// Its key, which after a lost race may not be the one that was meant ([`conflict`](super::conflict)).
+    key: ObjectKey,
+    is_beside: bool,
 }
 
 impl CommitReceipt {
     /// The version that the commit made.
     pub fn meta(&self) -> &ObjectMeta {
         &self.meta
+    }
+
+    /// The key that it was made under.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Whether that is a second name, because somebody else has the one that was meant.
+    pub fn is_beside(&self) -> bool {
+        self.is_beside
+    }
+
+    pub(super) fn beside(self) -> Self {
+        Self { is_beside: true, ..self }
     }
 }
 
@@ -67,6 +85,8 @@ pub(super) struct Commit {
     pub(super) snapshot: Snapshot,
     pub(super) condition: Precondition,
     pub(super) commit_id: String,
+    /// Where the version lies that it builds on, if that is not where the commit goes.
+    pub(super) base_key: Option<ObjectKey>,
     /// The end of the file, or all of it, where it is still in memory.
     pub(super) held: Option<(ByteRange, Bytes, Vec<Reservation>)>,
     pub(super) note_upload: NoteUpload,
@@ -127,7 +147,9 @@ impl Commit {
                 Err(Trouble::Remote(error)) => error,
             };
             match commit.settle(&error).await {
-                Some(meta) => return Ok(CommitReceipt { meta }),
+                Some(meta) => {
+                    return Ok(CommitReceipt { meta, key: commit.target.key.clone(), is_beside: false });
+                }
                 // With what is known of the server by now, parts are not copied any more.
                 None if error.kind() == S3ErrorKind::Unsupported && attempt == 1 && !commit.copies() => {}
                 None if may_try_again(error.kind()) && attempt < ATTEMPTS_MAX => {
@@ -160,6 +182,10 @@ impl Commit {
             }
             Plan::Multipart(parts) => self.upload(&parts, begun).await,
         }
+    }
+
+    fn base_key(&self) -> &ObjectKey {
+        self.base_key.as_ref().unwrap_or(&self.target.key)
     }
 
     fn copies(&self) -> bool {
@@ -289,7 +315,7 @@ impl Commit {
         gathered: Option<Gathered>,
     ) -> Result<Part, Trouble> {
         if let (Source::Copy, Some(base)) = (part.source, &self.snapshot.base) {
-            return Ok(upload.copy_part(part.number, &self.target.key, &base.etag, part.range).await?);
+            return Ok(upload.copy_part(part.number, self.base_key(), &base.etag, part.range).await?);
         }
         let (body, _paid) = match gathered {
             Some(Gathered { body, paid, .. }) => (body, paid),
@@ -320,7 +346,9 @@ impl Commit {
             return Ok((Body::from(bytes.clone()), None));
         }
         let paid = pay(&self.sessions.budget, range.len()).await;
-        let bytes = gather(&self.target, self.snapshot.base.as_ref(), self.snapshot.segments(range)).await?;
+        let elsewhere = self.base_key.as_ref().map(|key| Target { key: key.clone(), ..self.target.clone() });
+        let (origin, base) = (elsewhere.as_ref().unwrap_or(&self.target), self.snapshot.base.as_ref());
+        let bytes = gather(origin, base, self.snapshot.segments(range)).await?;
         assert_eq!(bytes.len() as u64, range.len(), "segments cover the range");
         Ok((Body::from(bytes), Some(paid)))
     }
@@ -338,7 +366,8 @@ impl Commit {
     }
 
     fn receipt(&self, etag: ETag, object: NewObject) -> CommitReceipt {
-        CommitReceipt { meta: described(etag, self.snapshot.size, object) }
+        let meta = described(etag, self.snapshot.size, object);
+        CommitReceipt { meta, key: self.target.key.clone(), is_beside: false }
     }
 }
 
@@ -351,10 +380,11 @@ pub(super) async fn describe(target: &Target, version: &ObjectMeta) -> Result<Co
     let object = named(&target.object, &commit_id);
     let condition = Precondition::MustMatch(version.etag.clone());
     let Target { gateway, key, .. } = target;
+    let receipt = |meta| CommitReceipt { meta, key: key.clone(), is_beside: false };
     match gateway.copy(gateway, key, version, key, Some(&object), &condition).await {
-        Ok(etag) => Ok(CommitReceipt { meta: described(etag, version.size, object) }),
+        Ok(etag) => Ok(receipt(described(etag, version.size, object))),
         Err(error) if may_hide_an_effect(error.kind()) => match seen(target, &commit_id).await {
-            Some(meta) => Ok(CommitReceipt { meta }),
+            Some(meta) => Ok(receipt(meta)),
             None => Err(verdict(&error, &condition)),
         },
         Err(error) => Err(verdict(&error, &condition)),
@@ -371,13 +401,31 @@ pub(super) async fn copy(
     let object = named(&target.object, &commit_id);
     let (Target { gateway, key, .. }, Origin { gateway: source, key: source_key, version }) =
         (target, origin);
+    let receipt = |meta| CommitReceipt { meta, key: key.clone(), is_beside: false };
     match gateway.copy(source, source_key, version, key, Some(&object), condition).await {
-        Ok(etag) => Ok(CommitReceipt { meta: described(etag, version.size, object) }),
+        Ok(etag) => Ok(receipt(described(etag, version.size, object))),
         Err(error) if may_hide_an_effect(error.kind()) => match seen(target, &commit_id).await {
-            Some(meta) => Ok(CommitReceipt { meta }),
+            Some(meta) => Ok(receipt(meta)),
             None => Err(error),
         },
         Err(error) => Err(error),
+    }
+}
+
+/// Takes a name that nobody has, with an empty object, and returns that.
+///
+/// # Errors
+/// [`Kind::Exists`] when somebody has it.
+pub(super) async fn claim(target: &Target) -> Result<ObjectMeta> {
+    let commit_id = fresh_id();
+    let object = named(&target.object, &commit_id);
+    let Target { gateway, key, .. } = target;
+    match gateway.put(key, Body::default(), &object, &Precondition::MustNotExist).await {
+        Ok(etag) => Ok(described(etag, 0, object)),
+        Err(error) if may_hide_an_effect(error.kind()) => {
+            seen(target, &commit_id).await.ok_or_else(|| verdict(&error, &Precondition::MustNotExist))
+        }
+        Err(error) => Err(verdict(&error, &Precondition::MustNotExist)),
     }
 }
 

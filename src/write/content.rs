@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::ranges::{Claim, RangeSet};
 use super::staging::{Layer, Place, Role, StagingFile};
-use crate::s3::object::{ByteRange, ObjectMeta};
+use crate::s3::object::{ByteRange, ETag, ObjectMeta};
 
 /// The bytes of one written file.
 #[derive(Debug)]
@@ -230,6 +230,36 @@ impl Content {
         segments
     }
 
+    /// Whether anything was written or cut since `sealed` was frozen and its commit has not ended.
+    pub fn is_changed_since(&self, sealed: &Snapshot) -> bool {
+        self.size != sealed.size || !self.dirty.is_empty_within(self.size)
+    }
+
+    /// Whether somewhere in the file bytes of the version in S3 show.
+    pub fn shows_base(&self) -> bool {
+        !self.snapshot().is_all_ours()
+    }
+
+    /// Stages what shows of a version in S3, given all of its bytes, so that the file no longer depends on it.
+    /// Does nothing where another version shows by now, or while a commit runs.
+    ///
+    /// # Errors
+    /// Those of the local filesystem. What was staged until then is right.
+    pub fn take_over(&mut self, version: &ETag, bytes: &[u8]) -> io::Result<()> {
+        let is_shown = self.base.as_ref().is_some_and(|base| base.etag == *version);
+        if !is_shown || self.has_overlay() {
+            return Ok(());
+        }
+        let whole = ByteRange { start: 0, end: self.size.min(bytes.len() as u64) };
+        for (range, is_staged) in self.staged.claim().pieces(whole) {
+            if !is_staged && !range.is_empty() {
+                let place = |at: u64| usize::try_from(at).expect("an index into bytes");
+                self.staged.write(range.start, &bytes[place(range.start)..place(range.end)], &self.place)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves the local files where they are: they are to be kept.
     pub fn leave_files(&mut self) {
         self.leaves_files = true;
@@ -384,6 +414,18 @@ impl Content {
 }
 
 impl Snapshot {
+    /// Whether no byte of any version in S3 shows.
+    pub fn is_all_ours(&self) -> bool {
+        let whole = ByteRange { start: 0, end: self.size };
+        whole.is_empty() || self.staged.claim().pieces(whole).iter().all(|(_, is_staged)| *is_staged)
+    }
+
+    /// The same bytes as a file that builds on no version; `None` where some of them are another version's.
+    pub fn on_its_own(&self) -> Option<Self> {
+        let is_here = self.is_all_ours() && self.released.is_empty();
+        is_here.then(|| Self { base: None, dirty: Claim::from(0), ..self.clone() })
+    }
+
     /// Where the bytes of `range` are.
     pub fn segments(&self, range: ByteRange) -> Vec<Segment> {
         segments_of(&self.staged, &self.released, range)
@@ -417,7 +459,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::s3::object::ETag;
 
     #[derive(Debug, Clone)]
     enum Step {

@@ -5,13 +5,16 @@
 //! is needed to finish from before the commit's last request, and is removed after that has
 //! had its effect. A record is replaced as a whole: written aside, then renamed, so a reader
 //! finds the old one or the new one. Its checksum is for the death of the machine, which may
-//! leave a name without its content: records and bytes are not synchronised to the disk.
+//! leave a name without its content: records and bytes are not synchronised to the disk, unless close(2) has
+//! returned before the commit ([`background`](super::background)).
 //!
 //! For the same reason a record carries the id of the boot it was written in. Staged bytes are
-//! whole while that is the running one; after it, they may be anything.
+//! whole while that is the running one; after it, they may be anything, unless the record says that they were
+//! synchronised before it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +48,22 @@ pub struct Record {
     pub phase: Phase,
     /// Why it could not be committed, once it is set aside.
     pub failure: Option<String>,
+    /// That close(2) has returned and left the commit to us. Everything is on the disk then: staged bytes, this
+    /// record, and the names of both.
+    #[serde(default)]
+    pub entrusted: Option<RecordedTrust>,
+    /// What a set-aside file is to become, where the phase does not say it: nobody had closed it.
+    #[serde(default)]
+    pub aside: Option<Box<Seal>>,
+}
+
+/// What close(2) left to us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedTrust {
+    /// When, in seconds since the epoch.
+    pub at: i64,
+    /// Whether there is a staging file; a file without a byte, or all of zeros, has none.
+    pub has_bytes: bool,
 }
 
 /// Bytes that were taken out of the staging file, because S3 has them in parts of the unfinished upload.
@@ -181,6 +200,18 @@ impl Journal {
         Ok(())
     }
 
+    /// As [`update`](Self::update), and the record is on the disk when this returns; its name may not be.
+    ///
+    /// # Errors
+    /// Those of the local filesystem; the old record stands then.
+    pub fn update_on_disk(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        let mut record = self.record.clone();
+        change(&mut record);
+        write_as(&self.path, &record, Reach::Disk)?;
+        self.record = record;
+        Ok(())
+    }
+
     /// Removes the record: S3 knows all that it said, or nobody wants it any more.
     pub fn end(self) {
         if let Err(error) = fs::remove_file(&self.path) {
@@ -225,10 +256,29 @@ pub fn boot() -> String {
 }
 
 fn write(path: &Path, record: &Record) -> Result<()> {
+    write_as(path, record, Reach::Process)
+}
+
+/// What a record is to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// This process.
+    Process,
+    /// The machine.
+    Disk,
+}
+
+fn write_as(path: &Path, record: &Record, reach: Reach) -> Result<()> {
     assert_eq!(record.format, FORMAT, "only this format is ever written");
     let json = serde_json::to_string(record).map_err(io::Error::other)?;
     let unfinished = path.with_extension(UNFINISHED);
-    fs::write(&unfinished, format!("{}\n{json}", checksum_of(&json)))?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    file.write_all(format!("{}\n{json}", checksum_of(&json)).as_bytes())?;
+    if reach == Reach::Disk {
+        // Before it takes the place of the old one, which is whole.
+        file.sync_all()?;
+    }
     fs::rename(&unfinished, path)?;
     Ok(())
 }
@@ -270,6 +320,8 @@ mod tests {
             released: None,
             phase: Phase::Sealed(Box::new(seal)),
             failure: None,
+            entrusted: Some(RecordedTrust { at: 1_767_225_600, has_bytes: true }),
+            aside: None,
         }
     }
 
@@ -282,6 +334,18 @@ mod tests {
         assert_eq!(read(&path).unwrap(), *journal.record());
         journal.end();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_record_without_what_was_added_later_is_understood() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.json");
+        let old = Record { entrusted: None, ..record() };
+        let json = serde_json::to_string(&old).unwrap();
+        let json = json.replace(",\"entrusted\":null,\"aside\":null", "");
+        assert!(!json.contains("aside"), "{json}");
+        fs::write(&path, format!("{}\n{json}", checksum_of(&json))).unwrap();
+        assert_eq!(read(&path).unwrap(), old);
     }
 
     #[test]

@@ -37,7 +37,11 @@
 //! - The session's lock is never held across an await, and nothing else is locked under it.
 
 pub mod ahead;
+pub mod aside;
+pub mod background;
+pub mod choices;
 pub mod commit;
+pub mod conflict;
 pub mod content;
 mod fetch;
 pub mod journal;
@@ -51,7 +55,7 @@ pub mod staging;
 #[cfg(all(test, feature = "emulator"))]
 mod tests;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +63,7 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
+use self::background::Background;
 use self::recovery::Leftover;
 use self::staging::Place;
 use crate::budget::Budget;
@@ -69,10 +74,13 @@ use crate::s3::object::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::s3::object::{NewObject, ObjectMeta, Precondition};
 use crate::task::Tasks;
 
+pub use self::background::{BackgroundReport, Waiting};
+pub use self::choices::{CommitMode, ExclusiveCreate, OnConflict};
 pub use self::commit::CommitReceipt;
+pub use self::conflict::KeptBoth;
 pub use self::kept::Kept;
 pub use self::recovery::{Outcome, Recovered};
-pub use self::session::{Occasion, Origin, Seek, Session};
+pub use self::session::{Closed, Occasion, Origin, Seek, Session};
 
 /// How files are staged and sent.
 #[derive(Debug, Clone)]
@@ -85,6 +93,14 @@ pub struct Options {
     pub parts_in_flight: usize,
     /// Above this many bytes in staging files, what S3 has in parts is released from them.
     pub staging_bytes_max: u64,
+    /// What becomes of a commit that lost a race.
+    pub on_conflict: OnConflict,
+    /// What close(2) waits for.
+    pub commit: CommitMode,
+    /// When the name of a file created with O_EXCL is taken.
+    pub exclusive_create: ExclusiveCreate,
+    /// The name of this machine, for those of files that are kept beside others.
+    pub host: String,
 }
 
 impl Options {
@@ -94,7 +110,16 @@ impl Options {
     /// fill 10 Gbit/s. On a local network four to six do, and the rest cost nothing, because a
     /// part only leaves once it was written.
     pub fn new(staging: PathBuf) -> Self {
-        Self { staging, part_bytes: 8 << 20, parts_in_flight: 16, staging_bytes_max: 16 << 30 }
+        Self {
+            staging,
+            part_bytes: 8 << 20,
+            parts_in_flight: 16,
+            staging_bytes_max: 16 << 30,
+            on_conflict: OnConflict::default(),
+            commit: CommitMode::default(),
+            exclusive_create: ExclusiveCreate::default(),
+            host: "here".to_owned(),
+        }
     }
 }
 
@@ -114,6 +139,10 @@ pub struct Target {
 pub enum Base {
     /// Created under a name that nobody had: the commit must not replace anything.
     New,
+    /// The same with O_EXCL: whoever is second shall hear of it, whatever else is chosen for lost races.
+    Exclusive,
+    /// The same, and the name is taken already, by this empty object: the commit must find it still there.
+    Claimed(ObjectMeta),
     /// Emptied as it was opened (`O_TRUNC`): whatever is there is replaced, the last writer wins.
     Replace,
     /// Builds on this version: the commit must find it still there.
@@ -123,9 +152,11 @@ pub enum Base {
 impl Base {
     fn into_parts(self) -> (Precondition, Option<ObjectMeta>) {
         match self {
-            Self::New => (Precondition::MustNotExist, None),
+            Self::New | Self::Exclusive => (Precondition::MustNotExist, None),
             Self::Replace => (Precondition::Whatever, None),
-            Self::Existing(meta) => (Precondition::MustMatch(meta.etag.clone()), Some(meta)),
+            Self::Existing(meta) | Self::Claimed(meta) => {
+                (Precondition::MustMatch(meta.etag.clone()), Some(meta))
+            }
         }
     }
 }
@@ -141,6 +172,8 @@ pub struct Sessions {
     leftovers: Mutex<Vec<Leftover>>,
     /// Bytes on the disk in the staging files of those who stream.
     staged_bytes: Arc<AtomicU64>,
+    background: Background,
+    kept_both: Mutex<Vec<KeptBoth>>,
     /// Locked for as long as this process owns the directory.
     _lock: File,
 }
@@ -168,9 +201,11 @@ impl Sessions {
             budget,
             tasks,
             boot: journal::boot(),
+            background: Background::new(Arc::clone(&directory)),
             directory,
             leftovers: Mutex::new(leftovers),
             staged_bytes: Arc::default(),
+            kept_both: Mutex::default(),
             _lock: lock,
         }))
     }
@@ -181,20 +216,26 @@ impl Sessions {
         Session::new(Arc::clone(self), place, target, base)
     }
 
-    /// The files that could not be committed, and were kept for somebody to look at.
+    /// Takes a name that nobody has, with an empty object, for a session with [`Base::Claimed`].
     ///
     /// # Errors
-    /// Those of the local filesystem.
-    pub fn set_aside(&self) -> Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(self.directory.join(SET_ASIDE))?;
-        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        paths.retain(|path| path.extension().is_none_or(|extension| extension != staging::RECORD));
-        paths.sort();
-        Ok(paths)
+    /// [`Kind::Exists`] when somebody has it.
+    pub async fn claim(&self, target: &Target) -> Result<ObjectMeta> {
+        commit::claim(target).await
+    }
+
+    /// How files are staged and sent.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What was put under a second name because of a lost race: the last hundred, the oldest first.
+    pub fn kept_both(&self) -> Vec<KeptBoth> {
+        self.kept_both.lock().clone()
     }
 
     /// A name under `set-aside/` that a person recognises: bucket, key, and enough to tell two apart.
-    fn aside(&self, bucket: &str, key: &str, place: &Place) -> PathBuf {
+    fn aside_path(&self, bucket: &str, key: &str, place: &Place) -> PathBuf {
         let readable: String =
             format!("{bucket}_{key}").chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         let start = readable.len().saturating_sub(READABLE_BYTES_MAX);

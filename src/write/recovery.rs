@@ -27,7 +27,12 @@
 //! **Sealed, but written under another boot**: the machine died, and what the disk has of the
 //! bytes may be anything. A person may judge them: set aside. If the disk has none: discard.
 //!
-//! **Sealed, and S3 cannot be asked**: the bucket is not configured any more, or denies it.
+//! **Entrusted**: `close` had returned, and so the disk has the bytes and the names, whatever died since. All
+//! is as for *sealed*, but for two things: the bytes are whole also under another boot; and a file that was to replace
+//! whatever was there is finished where what is there now was there before it was closed: the last writer wins, and that
+//! was this one. (By S3's clock and ours; of two writers within the same moment either may be the last.)
+//!
+//! **Sealed or entrusted, and S3 cannot be asked**: the bucket is not configured any more, or denies it.
 //! Later: everything stays where it is, for the next mount.
 //!
 //! Whatever the row, unless it is *later*, the multipart upload that the record names is
@@ -41,12 +46,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use super::commit::{self, BegunUpload, Commit};
 use super::content::Snapshot;
-use super::journal::{self, Journal, Phase, Record, RecordedBase, RecordedCondition, Seal};
+use super::journal::{self, Journal, Phase, Record, RecordedBase, RecordedCondition, RecordedTrust, Seal};
 use super::staging::{BYTES, Layer, OVERLAY, Place, RECORD, StagingFile, UNFINISHED};
 use super::{Sessions, Target};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::object::{ETag, ObjectMeta, Precondition};
@@ -63,6 +70,8 @@ pub enum Story {
     Open,
     /// Somebody was waiting for a commit.
     Sealed,
+    /// Somebody was told that the commit would follow.
+    Entrusted,
 }
 
 /// What the staged bytes are worth.
@@ -115,6 +124,7 @@ struct Row {
 const ANY_WORTH: &[Worth] = &[Worth::Gone, Worth::Unproven, Worth::Whole];
 const SOME_BYTES: &[Worth] = &[Worth::Unproven, Worth::Whole];
 const ANY_OBJECT: &[Object] = &[Object::Ours, Object::AsRequired, Object::Otherwise, Object::Unknown];
+const CLOSED: &[Story] = &[Story::Sealed, Story::Entrusted];
 const NOT_OURS: &[Object] = &[Object::AsRequired, Object::Otherwise];
 
 /// The decision table; the reasons stand at the top of this module.
@@ -123,12 +133,12 @@ const TABLE: &[Row] = &[
     Row { story: &[Story::Missing],                 worth: ANY_WORTH,          object: ANY_OBJECT,            outcome: Outcome::Discard },
     Row { story: &[Story::Unreadable, Story::Open], worth: &[Worth::Gone],     object: ANY_OBJECT,            outcome: Outcome::Discard },
     Row { story: &[Story::Unreadable, Story::Open], worth: SOME_BYTES,         object: ANY_OBJECT,            outcome: Outcome::SetAside },
-    Row { story: &[Story::Sealed],                  worth: ANY_WORTH,          object: &[Object::Ours],       outcome: Outcome::AlreadyDone },
-    Row { story: &[Story::Sealed],                  worth: &[Worth::Whole],    object: &[Object::AsRequired], outcome: Outcome::Finish },
-    Row { story: &[Story::Sealed],                  worth: &[Worth::Whole],    object: &[Object::Otherwise],  outcome: Outcome::SetAside },
-    Row { story: &[Story::Sealed],                  worth: &[Worth::Unproven], object: NOT_OURS,              outcome: Outcome::SetAside },
-    Row { story: &[Story::Sealed],                  worth: &[Worth::Gone],     object: NOT_OURS,              outcome: Outcome::Discard },
-    Row { story: &[Story::Sealed],                  worth: ANY_WORTH,          object: &[Object::Unknown],    outcome: Outcome::Later },
+    Row { story: CLOSED,                            worth: ANY_WORTH,          object: &[Object::Ours],       outcome: Outcome::AlreadyDone },
+    Row { story: CLOSED,                            worth: &[Worth::Whole],    object: &[Object::AsRequired], outcome: Outcome::Finish },
+    Row { story: CLOSED,                            worth: &[Worth::Whole],    object: &[Object::Otherwise],  outcome: Outcome::SetAside },
+    Row { story: CLOSED,                            worth: &[Worth::Unproven], object: NOT_OURS,              outcome: Outcome::SetAside },
+    Row { story: CLOSED,                            worth: &[Worth::Gone],     object: NOT_OURS,              outcome: Outcome::Discard },
+    Row { story: CLOSED,                            worth: ANY_WORTH,          object: &[Object::Unknown],    outcome: Outcome::Later },
 ];
 
 /// Looks up what becomes of a leftover with these facts.
@@ -164,14 +174,32 @@ impl Sessions {
     /// Deals with what an earlier process left in the staging directory.
     ///
     /// `gateway` knows the way to the buckets that are configured. Returns what became of each
-    /// leftover; nothing is logged here. What is dealt with once is not met again.
-    pub async fn recover(self: &Arc<Self>, gateway: impl Fn(&str) -> Option<Arc<Gateway>>) -> Vec<Recovered> {
-        let leftovers = std::mem::take(&mut *self.leftovers.lock());
-        let mut recovered = Vec::new();
-        for leftover in leftovers {
-            recovered.push(self.recover_one(&leftover, &gateway).await);
+    /// leftover; nothing is logged here. What is dealt with once is not met again;
+    /// what has to wait is, by another call.
+    pub async fn recover(
+        self: &Arc<Self>,
+        gateway: impl Fn(&str) -> Option<Arc<Gateway>> + Send + Sync + 'static,
+    ) -> Vec<Recovered> {
+        let mut leftovers = std::mem::take(&mut *self.leftovers.lock()).into_iter();
+        let gateway = Arc::new(gateway);
+        let (mut under_way, mut recovered) = (JoinSet::new(), Vec::new());
+        loop {
+            for leftover in leftovers.by_ref().take(AT_ONCE - under_way.len()) {
+                let (sessions, gateway) = (Arc::clone(self), Arc::clone(&gateway));
+                under_way.spawn(async move {
+                    let recovered = sessions.recover_one(&leftover, &*gateway).await;
+                    if recovered.outcome == Outcome::Later {
+                        sessions.leftovers.lock().push(leftover);
+                    }
+                    recovered
+                });
+            }
+            match under_way.join_next().await {
+                Some(Ok(one)) => recovered.push(one),
+                Some(Err(error)) => tracing::error!(%error, "a leftover could not be dealt with"),
+                None => return recovered,
+            }
         }
-        recovered
     }
 
     async fn recover_one(
@@ -187,13 +215,18 @@ impl Sessions {
         let story = story_of(record.as_ref());
         let record = record.and_then(Result::ok);
         let worth = leftover.worth(record.as_ref(), &self.boot);
-        let object = match (&record, &target) {
-            (Some(Record { phase: Phase::Sealed(seal), .. }), Some(target)) => ask(seal, target).await,
-            _ => Object::Unknown,
+        let (object, condition, silence) = match (&record, &target) {
+            (Some(Record { phase: Phase::Sealed(seal), entrusted, .. }), Some(target)) => {
+                ask(seal, entrusted.as_ref(), target).await
+            }
+            _ => (Object::Unknown, Precondition::MustNotExist, None),
         };
         let name = record.as_ref().map(|record| format!("s3://{}/{}", record.bucket, record.key));
         let outcome = outcome(story, worth, object);
-        let done = self.carry_out(outcome, leftover, record, target).await;
+        if outcome == Outcome::Later {
+            return Recovered { object: name, outcome, path: None, error: silence };
+        }
+        let done = self.carry_out(outcome, leftover, record, target, condition).await;
         match done {
             Ok((outcome, path, error)) => Recovered { object: name, outcome, path, error },
             Err(error) => Recovered { object: name, outcome: Outcome::Later, path: None, error: Some(error) },
@@ -206,21 +239,21 @@ impl Sessions {
         leftover: &Leftover,
         record: Option<Record>,
         target: Option<Target>,
+        condition: Precondition,
     ) -> Result<(Outcome, Option<PathBuf>, Option<Error>)> {
-        if outcome == Outcome::Later {
-            return Ok((outcome, None, None));
-        }
         // What was released is nowhere else than in the upload, which then stays until somebody has decided.
         if let (Some(Record { upload: Some(id), released: None, .. }), Some(target)) = (&record, &target) {
             commit::give_up(target.gateway.resume_upload(&target.key, id.clone())).await;
         }
         match outcome {
-            Outcome::Finish => match self.finish(leftover, record.as_ref(), target).await {
+            Outcome::Finish => match self.finish(leftover, record.as_ref(), target, condition).await {
                 Ok(()) => {
                     self.keep_overlay(leftover, record.as_ref())?;
                     leftover.remove()?;
                     Ok((outcome, None, None))
                 }
+                // The record is as it was, and so are the bytes.
+                Err(error) if error.is_passing() => Ok((Outcome::Later, None, Some(error))),
                 Err(error) => {
                     let path = self.keep_leftover(leftover, record, &error)?;
                     Ok((Outcome::SetAside, path, Some(error)))
@@ -251,6 +284,7 @@ impl Sessions {
         leftover: &Leftover,
         record: Option<&Record>,
         target: Option<Target>,
+        condition: Precondition,
     ) -> Result<()> {
         let (Some(record), Some(target)) = (record, target) else {
             return Err(Error::new(Kind::Io, "the record of a sealed commit is gone"));
@@ -273,8 +307,9 @@ impl Sessions {
             sessions: Arc::clone(self),
             target,
             snapshot,
-            condition: condition_now(&seal.condition),
+            condition,
             commit_id: seal.commit_id.clone(),
+            base_key: None,
             held: None,
             note_upload: Arc::new(note_upload),
         };
@@ -323,7 +358,7 @@ impl Sessions {
 
     fn aside_of(&self, leftover: &Leftover, record: Option<&Record>) -> PathBuf {
         let (bucket, key) = record.map_or(("unknown", "file"), |record| (&record.bucket, &record.key));
-        self.aside(bucket, key, &leftover.place)
+        self.aside_path(bucket, key, &leftover.place)
     }
 }
 
@@ -371,6 +406,10 @@ pub(super) fn leftovers(directory: &Arc<Path>) -> io::Result<Vec<Leftover>> {
 
 impl Leftover {
     fn worth(&self, record: Option<&Record>, boot: &str) -> Worth {
+        // The disk had them before it had the record.
+        if let Some(Record { entrusted: Some(trust), .. }) = record {
+            return if self.has_bytes || !trust.has_bytes { Worth::Whole } else { Worth::Gone };
+        }
         let is_same_boot = record.is_some_and(|record| record.boot == boot);
         // A record goes before its bytes do. So where a sealed one has no file, none was needed.
         let needs_none = matches!(record, Some(Record { phase: Phase::Sealed(_), .. }));
@@ -406,7 +445,8 @@ fn story_of(record: Option<&Result<Record>>) -> Story {
         None => Story::Missing,
         Some(Err(_)) => Story::Unreadable,
         Some(Ok(Record { phase: Phase::Open, .. })) => Story::Open,
-        Some(Ok(Record { phase: Phase::Sealed(_), .. })) => Story::Sealed,
+        Some(Ok(Record { phase: Phase::Sealed(_), entrusted: None, .. })) => Story::Sealed,
+        Some(Ok(Record { phase: Phase::Sealed(_), entrusted: Some(_), .. })) => Story::Entrusted,
     }
 }
 
@@ -419,30 +459,45 @@ fn target_of(record: &Record, gateway: &impl Fn(&str) -> Option<Arc<Gateway>>) -
     Some(Target { gateway: gateway(&record.bucket)?, key, object })
 }
 
-async fn ask(seal: &Seal, target: &Target) -> Object {
-    match (target.gateway.head(&target.key).await, &seal.condition) {
-        (Ok(meta), _) if commit::is_named(&meta, &seal.commit_id) => Object::Ours,
-        (Ok(meta), RecordedCondition::MustMatch(etag)) if meta.etag == ETag::new(etag) => Object::AsRequired,
-        (Ok(_), _) => Object::Otherwise,
+/// What S3 has under the key; the condition on which a commit may be finished; and why S3 did not say.
+async fn ask(
+    seal: &Seal,
+    trust: Option<&RecordedTrust>,
+    target: &Target,
+) -> (Object, Precondition, Option<Error>) {
+    let head = target.gateway.head(&target.key).await;
+    // Where nothing is, something may come before the commit does.
+    let required = match &seal.condition {
+        RecordedCondition::Whatever => Precondition::MustNotExist,
+        recorded => recorded.into(),
+    };
+    match (head, &seal.condition) {
+        (Ok(meta), _) if commit::is_named(&meta, &seal.commit_id) => (Object::Ours, required, None),
+        (Ok(meta), RecordedCondition::MustMatch(etag)) if meta.etag == ETag::new(etag) => {
+            (Object::AsRequired, required, None)
+        }
+        (Ok(meta), RecordedCondition::Whatever) if trust.is_some_and(|trust| is_older(&meta, trust)) => {
+            (Object::AsRequired, Precondition::MustMatch(meta.etag), None)
+        }
+        (Ok(_), _) => (Object::Otherwise, required, None),
         (Err(error), condition) => match (error.kind(), condition) {
-            (S3ErrorKind::Absent, RecordedCondition::MustMatch(_)) => Object::Otherwise,
-            (S3ErrorKind::Absent, _) => Object::AsRequired,
+            (S3ErrorKind::Absent, RecordedCondition::MustMatch(_)) => (Object::Otherwise, required, None),
+            (S3ErrorKind::Absent, _) => (Object::AsRequired, required, None),
             // Without the right to list, this is what absence looks like; the condition knows.
-            (S3ErrorKind::Denied, RecordedCondition::MustNotExist) => Object::AsRequired,
-            _ => Object::Unknown,
+            (S3ErrorKind::Denied, RecordedCondition::MustNotExist | RecordedCondition::Whatever) => {
+                (Object::AsRequired, required, None)
+            }
+            _ => (Object::Unknown, required, Some(error.into())),
         },
     }
 }
 
-/// A commit that was to replace whatever is there is only finished where nothing is, and so it must stay.
-fn condition_now(recorded: &RecordedCondition) -> Precondition {
-    match recorded {
-        RecordedCondition::Whatever => Precondition::MustNotExist,
-        recorded => recorded.into(),
-    }
+/// Whether a version was there before a file was closed that was to replace it.
+fn is_older(meta: &ObjectMeta, trust: &RecordedTrust) -> bool {
+    clock::to_unix(meta.last_modified).0 < trust.at
 }
 
-fn version(base: &RecordedBase) -> ObjectMeta {
+pub(super) fn version(base: &RecordedBase) -> ObjectMeta {
     ObjectMeta {
         etag: ETag::new(&base.etag),
         size: base.size,
@@ -456,6 +511,9 @@ fn text(part: Option<&std::ffi::OsStr>) -> Option<&str> {
     part.and_then(std::ffi::OsStr::to_str)
 }
 
+/// Leftovers dealt with at a time: a request each, or a commit.
+const AT_ONCE: usize = 16;
+
 /// 128 bits in hexadecimal digits.
 const ID_LENGTH: usize = 32;
 
@@ -463,9 +521,12 @@ const ID_LENGTH: usize = 32;
 mod tests {
     use super::*;
 
+    const ALL_STORIES: [Story; 5] =
+        [Story::Missing, Story::Unreadable, Story::Open, Story::Sealed, Story::Entrusted];
+
     #[test]
     fn every_combination_of_facts_has_exactly_one_row() {
-        for story in [Story::Missing, Story::Unreadable, Story::Open, Story::Sealed] {
+        for story in ALL_STORIES {
             for worth in ANY_WORTH {
                 for object in ANY_OBJECT {
                     let applies = |row: &&Row| {
@@ -479,7 +540,7 @@ mod tests {
 
     #[test]
     fn bytes_are_only_discarded_when_nobody_can_want_them() {
-        for story in [Story::Missing, Story::Unreadable, Story::Open, Story::Sealed] {
+        for story in ALL_STORIES {
             for object in ANY_OBJECT {
                 if outcome(story, Worth::Whole, *object) == Outcome::Discard {
                     assert_eq!(story, Story::Missing);
@@ -490,14 +551,13 @@ mod tests {
 
     #[test]
     fn only_proven_bytes_are_ever_committed() {
-        for story in [Story::Missing, Story::Unreadable, Story::Open, Story::Sealed] {
+        for story in ALL_STORIES {
             for worth in ANY_WORTH {
                 for object in ANY_OBJECT {
                     let is_finished = outcome(story, *worth, *object) == Outcome::Finish;
-                    assert_eq!(
-                        is_finished,
-                        (story, *worth, *object) == (Story::Sealed, Worth::Whole, Object::AsRequired)
-                    );
+                    let is_right =
+                        CLOSED.contains(&story) && (*worth, *object) == (Worth::Whole, Object::AsRequired);
+                    assert_eq!(is_finished, is_right, "{story:?} {worth:?} {object:?}");
                 }
             }
         }

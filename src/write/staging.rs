@@ -6,8 +6,8 @@
 //!
 //! [`Content`](super::content::Content) puts the layers on top of each other.
 //!
-//! Nothing here is ever synchronised to the disk: staging guards against the death of this
-//! process, and the page cache outlives it.
+//! Nothing here is synchronised to the disk, unless close(2) leaves the commit to the background: staging guards
+//! against the death of this process, and the page cache outlives it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::ranges::Claim;
 use crate::s3::object::ByteRange;
@@ -79,9 +80,12 @@ pub const RECORD: &str = "json";
 pub const UNFINISHED: &str = "unfinished";
 
 /// One sparse file in the staging directory. Whoever has it decides when it is removed.
+///
+/// It may [rest](Self::rest) without a descriptor, of which a process has only so many, and is opened again by whoever
+/// needs it.
 #[derive(Debug)]
 pub struct StagingFile {
-    file: File,
+    file: Mutex<Option<Arc<File>>>,
     path: PathBuf,
 }
 
@@ -92,7 +96,7 @@ impl StagingFile {
     /// Those of open(2).
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { file, path })
+        Ok(Self { file: Mutex::new(Some(Arc::new(file))), path })
     }
 
     /// Opens what an earlier process left.
@@ -101,7 +105,29 @@ impl StagingFile {
     /// Those of open(2).
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        Ok(Self { file, path })
+        Ok(Self { file: Mutex::new(Some(Arc::new(file))), path })
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        let mut file = self.file.lock();
+        if let Some(file) = &*file {
+            return Ok(Arc::clone(file));
+        }
+        let opened = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        Ok(Arc::clone(file.insert(Arc::new(opened))))
+    }
+
+    /// Gives the descriptor back until the file is needed again.
+    pub fn rest(&self) {
+        *self.file.lock() = None;
+    }
+
+    /// Waits until the disk has the bytes.
+    ///
+    /// # Errors
+    /// Those of fdatasync(2): whether the disk has them is not known then.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file()?.sync_data()
     }
 
     /// Where it is.
@@ -114,7 +140,7 @@ impl StagingFile {
     /// # Errors
     /// Those of pwrite(2); some of the bytes may have been written.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        self.file()?.write_all_at(bytes, offset)
     }
 
     /// Reads `range`; what lies in a hole or beyond the end is zeros.
@@ -124,9 +150,9 @@ impl StagingFile {
     pub fn read(&self, range: ByteRange) -> io::Result<Bytes> {
         let length = usize::try_from(range.len()).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        let mut filled = 0;
+        let (file, mut filled) = (self.file()?, 0);
         while filled < length {
-            match self.file.read_at(&mut bytes[filled..], range.start + filled as u64) {
+            match file.read_at(&mut bytes[filled..], range.start + filled as u64) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -141,11 +167,11 @@ impl StagingFile {
     /// # Errors
     /// Those of fallocate(2) and pwrite(2); some of it may be zeros then.
     pub fn punch(&self, range: ByteRange) -> io::Result<()> {
-        let end = range.end.min(self.file.metadata()?.len());
+        let end = range.end.min(self.file()?.metadata()?.len());
         if range.start >= end {
             return Ok(());
         }
-        match sys::punch_hole(&self.file, range.start, end - range.start) {
+        match sys::punch_hole(&*self.file()?, range.start, end - range.start) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 let zeros = [0; ZEROS_BYTES];
                 let starts = (range.start..end).step_by(ZEROS_BYTES);
@@ -158,7 +184,8 @@ impl StagingFile {
 
     /// Room that it takes on the disk, in bytes; 0 where that cannot be told.
     pub fn bytes_on_disk(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.blocks() * STAT_BLOCK_BYTES)
+        let metadata = self.file().and_then(|file| file.metadata());
+        metadata.map_or(0, |metadata| metadata.blocks() * STAT_BLOCK_BYTES)
     }
 
     /// The first byte of `range` that does not lie in a hole.
@@ -166,7 +193,7 @@ impl StagingFile {
     /// # Errors
     /// Those of lseek(2).
     pub fn first_data(&self, range: ByteRange) -> io::Result<Option<u64>> {
-        Ok(sys::next_data(&self.file, range.start)?.filter(|at| *at < range.end))
+        Ok(sys::next_data(&*self.file()?, range.start)?.filter(|at| *at < range.end))
     }
 
     /// The first byte of `range` that lies in a hole, or behind the end of the staging file.
@@ -174,7 +201,7 @@ impl StagingFile {
     /// # Errors
     /// Those of lseek(2).
     pub fn first_hole(&self, range: ByteRange) -> io::Result<Option<u64>> {
-        let hole = sys::next_hole(&self.file, range.start)?.unwrap_or(range.start);
+        let hole = sys::next_hole(&*self.file()?, range.start)?.unwrap_or(range.start);
         Ok(Some(hole).filter(|at| *at < range.end))
     }
 
@@ -183,7 +210,8 @@ impl StagingFile {
     /// # Errors
     /// Those of ftruncate(2).
     pub fn cut(&self, size: u64) -> io::Result<()> {
-        if self.file.metadata()?.len() > size { self.file.set_len(size) } else { Ok(()) }
+        let file = self.file()?;
+        if file.metadata()?.len() > size { file.set_len(size) } else { Ok(()) }
     }
 
     /// Makes the file at least `size` long, with a hole at its end.
@@ -191,7 +219,8 @@ impl StagingFile {
     /// # Errors
     /// Those of ftruncate(2).
     pub fn stretch(&self, size: u64) -> io::Result<()> {
-        if self.file.metadata()?.len() < size { self.file.set_len(size) } else { Ok(()) }
+        let file = self.file()?;
+        if file.metadata()?.len() < size { file.set_len(size) } else { Ok(()) }
     }
 
     /// Removes the file; open reads of it go on.

@@ -289,7 +289,7 @@ impl Mount {
     }
 
     fn set_aside(&self) -> Vec<Vec<u8>> {
-        self.sessions.set_aside().unwrap().iter().map(|path| fs::read(path).unwrap()).collect()
+        self.sessions.set_aside().unwrap().iter().map(|file| fs::read(&file.path).unwrap()).collect()
     }
 
     async fn take(&mut self, op: &Op) -> Outcome {

@@ -72,6 +72,8 @@ pub(crate) struct Options {
     pub(crate) describe_after: Duration,
     /// Where they are written down, and moves too.
     pub(crate) journal: Option<std::path::PathBuf>,
+    /// How files are committed, made from how they are by default.
+    pub(crate) writing: fn(write::Options) -> write::Options,
 }
 
 impl Default for Options {
@@ -90,6 +92,7 @@ impl Default for Options {
             cache: None,
             describe_after: Duration::from_secs(3600),
             journal: None,
+            writing: |writing| writing,
         }
     }
 }
@@ -291,7 +294,7 @@ impl Mount {
         }
         let staging = tempfile::tempdir().unwrap();
         let budget = Budget::new(options.memory_bytes);
-        let writing = write::Options::new(staging.path().to_owned());
+        let writing = (options.writing)(write::Options::new(staging.path().to_owned()));
         let sessions = Sessions::open(writing, budget.clone(), tasks.clone()).unwrap();
         let naming = namespace::Options {
             lifetimes: Lifetimes { present: options.lifetime, absent: options.lifetime },
@@ -479,9 +482,14 @@ impl Mount {
         Ok(OpenFile { mount: self, ino, handle })
     }
 
+    /// What was closed and is not in S3 yet.
+    pub(crate) fn background(&self) -> write::BackgroundReport {
+        self.sessions.background()
+    }
+
     /// The contents of the files that could not be committed and were kept.
     pub(crate) fn set_aside(&self) -> Vec<Vec<u8>> {
-        self.sessions.set_aside().unwrap().iter().map(|path| fs::read(path).unwrap()).collect()
+        self.sessions.set_aside().unwrap().iter().map(|file| fs::read(&file.path).unwrap()).collect()
     }
 }
 

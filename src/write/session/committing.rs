@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Occasion, Session, Work, recorded};
+use super::{Core, Occasion, Session, Work, recorded};
 use crate::error::{Error, Kind, Result};
 use crate::s3::object::{ByteRange, Precondition};
 use crate::write::Target;
@@ -17,42 +17,59 @@ impl Session {
         occasion: Occasion,
     ) -> Result<Option<CommitReceipt>> {
         let _turn = self.turn.lock().await;
+        let delivered = self.deliver_in_turn().await?;
         let work = self.core.lock().work(occasion)?;
         match work {
-            Work::Nothing => Ok(None),
+            Work::Nothing => Ok(delivered),
             Work::Describe => self.describe().await.map(Some),
-            Work::Write => {
-                let outcome = self.write_object().await;
-                self.move_down();
-                match outcome {
-                    Ok((_, DescriptionIs::Behind)) => self.describe().await.map(Some),
-                    Ok((receipt, DescriptionIs::Right)) => Ok(Some(receipt)),
-                    Err(error) => Err(self.fail(error)),
-                }
-            }
+            Work::Write => self.write_in_turn().await.map(Some),
+        }
+    }
+
+    /// Commits the bytes, for whoever has the turn.
+    pub(super) async fn write_in_turn(self: &Arc<Self>) -> Result<CommitReceipt> {
+        let outcome = self.write_object().await;
+        self.move_down();
+        match outcome {
+            Ok((_, DescriptionIs::Behind)) => self.describe().await,
+            Ok((receipt, DescriptionIs::Right)) => Ok(receipt),
+            Err(error) => Err(self.fail(error)),
         }
     }
 
     async fn write_object(self: &Arc<Self>) -> Result<(CommitReceipt, DescriptionIs)> {
+        // What is being fetched so that the file stands on its own would be fetched again.
+        self.base_at_hand().await;
         let sealed = loop {
             match self.seal()? {
                 Some(sealed) => break sealed,
                 None => self.complete_what_left().await?,
             }
         };
+        self.send(sealed).await
+    }
+
+    /// Makes the object of what is sealed. The freeze of the content goes on.
+    pub(super) async fn send(self: &Arc<Self>, sealed: Sealed) -> Result<(CommitReceipt, DescriptionIs)> {
         self.parts_at_rest().await;
         let (begun, held) = self.take_head_start();
-        let Sealed { target, snapshot, condition, commit_id, description } = sealed;
+        let description = sealed.description;
+        let receipt = match self.commit_of(sealed.clone(), held).run(begun).await {
+            Ok(receipt) => receipt,
+            Err(error) => self.after_lost_race(sealed, error).await?,
+        };
+        self.conclude(&receipt);
+        Ok((receipt, description))
+    }
+
+    pub(super) fn commit_of(self: &Arc<Self>, sealed: Sealed, held: Option<(ByteRange, Held)>) -> Commit {
+        let Sealed { target, snapshot, condition, commit_id, .. } = sealed;
         let held = held.map(|(range, held)| {
             let (bytes, paid) = held.into_bytes();
             (range, bytes, paid)
         });
-        let sessions = Arc::clone(&self.sessions);
-        let note_upload = self.note_upload();
-        let commit = Commit { sessions, target, snapshot, condition, commit_id, held, note_upload };
-        let receipt = commit.run(begun).await?;
-        self.conclude(&receipt);
-        Ok((receipt, description))
+        let (sessions, note_upload) = (Arc::clone(&self.sessions), self.note_upload());
+        Commit { sessions, target, snapshot, condition, commit_id, base_key: None, held, note_upload }
     }
 
     /// Freezes the file for the commit, and writes down all that is needed to finish it. `None` where what was
@@ -64,23 +81,16 @@ impl Session {
         }
         self.ensure_journal(&mut core)?;
         let snapshot = core.content.snapshot();
-        let commit_id = core.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
-        let seal = seal_of(&core.target, &core.condition, &snapshot, commit_id.clone());
+        let sealed = core.sealed(snapshot);
         let released = core.recorded_release();
         if let Some(journal) = &mut core.journal {
             journal.update(|record| {
                 record.released = released;
-                record.phase = Phase::Sealed(Box::new(seal));
+                record.phase = Phase::Sealed(Box::new(sealed.seal()));
             })?;
         }
-        let snapshot = core.content.seal();
-        // A request that is still to come has the description of this moment; an upload that
-        // began earlier has that of its beginning.
-        let is_due = std::mem::take(&mut core.description_is_due);
-        let description =
-            if is_due && core.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
-        let (target, condition) = (core.target.clone(), core.condition.clone());
-        Ok(Some(Sealed { target, snapshot, condition, commit_id, description }))
+        core.content.seal();
+        Ok(Some(sealed))
     }
 
     fn take_head_start(&self) -> (Option<BegunUpload>, Option<(ByteRange, Held)>) {
@@ -113,6 +123,7 @@ impl Session {
     pub(super) fn conclude(&self, receipt: &CommitReceipt) {
         let mut core = self.core.lock();
         let version = receipt.meta().clone();
+        core.entrusted = None;
         core.condition = Precondition::MustMatch(version.etag.clone());
         core.content.committed(version.clone());
         let Some(mut journal) = core.journal.take() else { return };
@@ -122,8 +133,7 @@ impl Session {
         }
         let noted = journal.update(|record| {
             record.base = Some(recorded(&version));
-            record.upload = None;
-            record.released = None;
+            (record.upload, record.released, record.entrusted) = (None, None, None);
             record.phase = Phase::Open;
         });
         if let Err(error) = noted {
@@ -153,7 +163,7 @@ impl Session {
         }
     }
 
-    async fn describe(&self) -> Result<CommitReceipt> {
+    pub(super) async fn describe(&self) -> Result<CommitReceipt> {
         let (target, version) = {
             let mut core = self.core.lock();
             core.description_is_due = false;
@@ -176,19 +186,41 @@ impl Session {
 }
 
 /// What a commit takes with it.
-struct Sealed {
-    target: Target,
-    snapshot: Snapshot,
-    condition: Precondition,
-    commit_id: String,
-    description: DescriptionIs,
+#[derive(Debug, Clone)]
+pub(super) struct Sealed {
+    pub(super) target: Target,
+    pub(super) snapshot: Snapshot,
+    pub(super) condition: Precondition,
+    pub(super) commit_id: String,
+    pub(super) description: DescriptionIs,
 }
 
 /// How what the object says about itself will stand to what it shall say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DescriptionIs {
+pub(super) enum DescriptionIs {
     Right,
     Behind,
+}
+
+impl Sealed {
+    /// As it is written down.
+    pub(super) fn seal(&self) -> Seal {
+        seal_of(&self.target, &self.condition, &self.snapshot, self.commit_id.clone())
+    }
+}
+
+impl Core {
+    /// What a commit of this content takes with it.
+    pub(super) fn sealed(&mut self, snapshot: Snapshot) -> Sealed {
+        let commit_id = self.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
+        // A request that is still to come has the description of this moment; an upload that
+        // began earlier has that of its beginning.
+        let is_due = std::mem::take(&mut self.description_is_due);
+        let description =
+            if is_due && self.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
+        let (target, condition) = (self.target.clone(), self.condition.clone());
+        Sealed { target, snapshot, condition, commit_id, description }
+    }
 }
 
 pub(super) fn seal_of(

@@ -14,6 +14,11 @@ impl Session {
     /// a commit that is running. Returns what every later caller will hear, if there was anything.
     pub async fn set_aside(&self) -> Option<Error> {
         let _turn = self.turn.lock().await;
+        if self.is_entrusted() {
+            // The next mount finds it, and goes on.
+            self.core.lock().content.leave_files();
+            return None;
+        }
         self.is_dirty()
             .then(|| self.fail(Error::new(Kind::ShuttingDown, "unmounted before the file was closed")))
     }
@@ -62,7 +67,7 @@ impl Session {
             return Ok(None);
         };
         let seal = seal_of(&core.target, &core.condition, &snapshot, commit::fresh_id());
-        let place = core.content.place().clone();
+        let (place, kept) = (core.content.place().clone(), seal.clone());
         let noted = journal.update(|record| {
             record.phase = match &record.phase {
                 // The commit id stays: the object may turn out to be ours after all.
@@ -72,13 +77,14 @@ impl Session {
                 Phase::Open => Phase::Open,
             };
             record.failure = Some(error.to_string());
+            record.aside = Some(Box::new(kept));
         });
         if let Err(error) = noted {
             tracing::warn!(%error, "the journal could not say why the bytes are kept");
         }
         file.stretch(snapshot.size)?;
         let record = journal.record();
-        let aside = self.sessions.aside(&record.bucket, &record.key, &place);
+        let aside = self.sessions.aside_path(&record.bucket, &record.key, &place);
         recovery::keep(file.path(), journal, &aside)?;
         Ok(Some(aside))
     }
@@ -88,7 +94,10 @@ impl Drop for Session {
     /// The bytes of a session that nobody closed are kept, as after a crash.
     fn drop(&mut self) {
         let core = self.core.get_mut();
-        let is_wanted = matches!(core.life, Life::Live) && core.journal.is_some();
+        if core.entrusted.is_some() {
+            core.content.leave_files();
+        }
+        let is_wanted = matches!(core.life, Life::Live) && core.journal.is_some() && core.entrusted.is_none();
         if is_wanted {
             let error = self.fail(Error::new(Kind::Io, "the session ended before the file was closed"));
             tracing::warn!(%error, "a written file was never closed");

@@ -5,9 +5,11 @@
 //! their own, one at a time, because they must end even when nobody waits for them any more.
 
 mod committing;
+mod conflicting;
 mod copying;
 mod departing;
 mod ending;
+mod entrusting;
 mod releasing;
 mod space;
 
@@ -19,10 +21,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::copying::Origin;
+pub use self::entrusting::Closed;
 pub use self::space::Seek;
 
 use self::copying::Twin;
 use self::departing::EarlyUpload;
+use self::entrusting::Entrusted;
 use self::releasing::Usage;
 use super::ahead::Ahead;
 use super::commit::{self, CommitReceipt};
@@ -31,7 +35,7 @@ use super::fetch::fetch;
 use super::journal::{FORMAT, Journal, Phase, Record, RecordedBase};
 use super::kept::Kept;
 use super::staging::Place;
-use super::{Base, Sessions, Target};
+use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::object::limits::OBJECT_BYTES_MAX;
@@ -45,6 +49,8 @@ pub struct Session {
     core: Mutex<Core>,
     /// Held by the commit that is running. Taken before `core`, never under it.
     turn: tokio::sync::Mutex<()>,
+    /// Held while the version that the session builds on is fetched as a whole.
+    fetching: Arc<tokio::sync::Mutex<()>>,
     /// Rings when a part that left ahead has arrived, or failed to.
     progress: Notify,
 }
@@ -69,6 +75,8 @@ struct Core {
     target: Target,
     /// What must be true for the next commit to take effect.
     condition: Precondition,
+    /// What becomes of a commit for which it is not.
+    on_conflict: OnConflict,
     content: Content,
     /// `None` from when a commit has taken it until that is over.
     ahead: Option<Ahead>,
@@ -82,6 +90,8 @@ struct Core {
     journal: Option<Journal>,
     /// The bytes of the base, once S3 has them no longer.
     kept: Option<Arc<Kept>>,
+    /// A commit that close(2) left to the background, and that has not ended.
+    entrusted: Option<Entrusted>,
     life: Life,
     /// Whether a byte was written, the length set or the description given. A new file that is
     /// untouched does not become an object before its last close.
@@ -112,12 +122,17 @@ enum Work {
 
 impl Session {
     pub(super) fn new(sessions: Arc<Sessions>, place: Place, target: Target, base: Base) -> Arc<Self> {
+        let on_conflict = match base {
+            Base::Exclusive | Base::Claimed(_) => OnConflict::Fail,
+            _ => sessions.options.on_conflict,
+        };
         let (condition, base) = base.into_parts();
         let content = Content::new(place, base);
         let ahead = Some(Ahead::at(content.size(), sessions.options.part_bytes));
         let core = Core {
             target,
             condition,
+            on_conflict,
             content,
             ahead,
             early: None,
@@ -125,12 +140,17 @@ impl Session {
             usage: Usage::of(&sessions),
             journal: None,
             kept: None,
+            entrusted: None,
             life: Life::Live,
             touched: false,
             description_is_due: false,
         };
-        let (core, turn, progress) = (Mutex::new(core), tokio::sync::Mutex::new(()), Notify::new());
-        Arc::new(Self { sessions, core, turn, progress })
+        let (turn, fetching, progress) = Default::default();
+        Arc::new(Self { sessions, core: Mutex::new(core), turn, fetching, progress })
+    }
+
+    pub(super) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// Length of the file in bytes.
@@ -165,7 +185,7 @@ impl Session {
     /// of whoever wrote them is still to come.
     pub fn owes_content(&self) -> bool {
         let core = self.core.lock();
-        core.content.is_dirty() || core.content.base().is_none()
+        core.entrusted.is_some() || core.content.is_dirty() || core.content.base().is_none()
     }
 
     /// What will be said about the object, without the commit id.
@@ -221,7 +241,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn truncate(&self, size: u64) -> Result<()> {
+    pub fn truncate(self: &Arc<Self>, size: u64) -> Result<()> {
         let mut core = self.core.lock();
         core.check()?;
         check_size(size)?;
@@ -231,6 +251,7 @@ impl Session {
         self.ensure_journal(&mut core)?;
         core.content.truncate(size)?;
         core.touched = true;
+        self.keep_independent(&core);
         let is_committing = core.content.has_overlay();
         if let (Some(ahead), false) = (&mut core.ahead, is_committing) {
             ahead.truncated(size);
@@ -294,9 +315,12 @@ impl Session {
     pub fn set_description(&self, object: NewObject) {
         let mut core = self.core.lock();
         if core.target.object != object {
-            core.target.object = object;
+            core.target.object = object.clone();
             core.touched = true;
-            core.description_is_due = true;
+            core.description_is_due = match &mut core.entrusted {
+                Some(entrusted) => !entrusted.describe(object),
+                None => true,
+            };
         }
     }
 
@@ -333,8 +357,11 @@ impl Session {
     /// set aside, the message says where, and every later call hears it.
     pub async fn commit(self: &Arc<Self>, occasion: Occasion) -> Result<Option<CommitReceipt>> {
         // Another commit may be running, and this one must not return before it.
-        if self.turn.try_lock().is_ok() && self.core.lock().work(occasion)? == Work::Nothing {
-            return Ok(None);
+        if self.turn.try_lock().is_ok() {
+            let core = self.core.lock();
+            if core.entrusted.is_none() && core.work(occasion)? == Work::Nothing {
+                return Ok(None);
+            }
         }
         let session = Arc::clone(self);
         let task = self.sessions.tasks.spawn("commit", async move { session.commit_in_turn(occasion).await });
@@ -359,10 +386,13 @@ impl Session {
     /// As [`commit`](Self::commit).
     pub async fn commit_the_rest(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
         let outcome = self.commit(Occasion::LastClose).await;
-        if let Err(error) = &outcome {
+        match &outcome {
             // A commit that could not even begin has set nothing aside yet.
-            let _turn = self.turn.lock().await;
-            drop(self.fail(error.clone()));
+            Err(error) if !self.is_entrusted() => {
+                let _turn = self.turn.lock().await;
+                drop(self.fail(error.clone()));
+            }
+            _ => {}
         }
         outcome
     }
@@ -385,6 +415,7 @@ impl Session {
             if !matches!(core.life, Life::Failed(_)) {
                 core.life = Life::Abandoned;
             }
+            core.entrusted = None;
             core.drop_head_start();
             if let Some(journal) = core.journal.take() {
                 journal.end();
@@ -418,7 +449,9 @@ impl Session {
                 ));
             }
             let (bucket, new_key) = (gateway.bucket().to_string(), key.to_string());
-            if let Some(journal) = &mut core.journal {
+            if core.entrusted.is_some() {
+                core.entrusted_to(Arc::clone(&gateway), &key, &condition)?;
+            } else if let Some(journal) = &mut core.journal {
                 journal
                     .update(|record| (record.bucket, record.key, record.upload) = (bucket, new_key, None))?;
             }
@@ -427,6 +460,9 @@ impl Session {
             core.early.take()
         };
         self.give_up_early(early).await;
+        if self.is_entrusted() {
+            self.sessions.background.sync_names().await?;
+        }
         Ok(())
     }
 
@@ -444,6 +480,7 @@ impl Session {
             }
             core.content.write(offset, bytes)?;
         }
+        self.keep_independent(core);
         if !core.content.has_overlay()
             && let Some(ahead) = &mut core.ahead
         {
@@ -468,6 +505,8 @@ impl Session {
             released: None,
             phase: Phase::Open,
             failure: None,
+            entrusted: None,
+            aside: None,
         };
         core.journal = Some(Journal::begin(core.content.place().record(), record)?);
         Ok(())

@@ -144,6 +144,7 @@ impl Session {
                     snapshot,
                     condition,
                     commit_id: early.commit_id.clone(),
+                    base_key: None,
                     held: None,
                     note_upload: self.note_upload(),
                 };

@@ -4,6 +4,8 @@
 //! place of what was. S3 has no holes, so a commit sends them as the zeros that they read as, and what
 //! shows of a version in S3 is data all through.
 
+use std::sync::Arc;
+
 use std::ops::ControlFlow;
 
 use super::{Session, check_size};
@@ -45,7 +47,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn reach(&self, size: u64) -> Result<()> {
+    pub fn reach(self: &Arc<Self>, size: u64) -> Result<()> {
         check_size(size)?;
         if size > self.size() { self.truncate(size) } else { self.core.lock().check() }
     }

@@ -1,6 +1,7 @@
 //! Sessions against the emulator: what S3 has after each story, and what it was asked.
 #![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
 
+mod commits;
 mod releasing;
 mod streaming;
 mod zeros;
@@ -134,8 +135,9 @@ impl World {
         }
         adjust(directory.path());
         let sessions = sessions(options_in(directory.path()), 256);
+        let gateway = Arc::clone(&self.gateway);
         let recovered =
-            sessions.recover(|bucket| (bucket == "bucket").then(|| Arc::clone(&self.gateway))).await;
+            sessions.recover(move |bucket| (bucket == "bucket").then(|| Arc::clone(&gateway))).await;
         (sessions, recovered, directory)
     }
 }
@@ -362,7 +364,7 @@ async fn a_lost_answer_is_settled_by_the_commit_id() {
         assert!(world.object(operation).unwrap() == bytes);
         session.close().await.unwrap();
     }
-    assert_eq!(world.sessions.set_aside().unwrap(), Vec::<PathBuf>::new());
+    assert!(world.sessions.set_aside().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -406,11 +408,13 @@ async fn a_lost_race_is_reported_and_the_bytes_are_set_aside() {
     assert_eq!(world.object("dir/report.txt").unwrap(), b"foreign");
     let aside = world.sessions.set_aside().unwrap();
     assert_eq!(aside.len(), 1);
-    assert!(error.to_string().contains(aside[0].to_str().unwrap()), "{error}");
-    assert!(aside[0].file_name().unwrap().to_str().unwrap().contains("dir_report.txt"));
-    assert_eq!(fs::read(&aside[0]).unwrap(), b"\0\0\0\0 and more");
+    assert!(error.to_string().contains(aside[0].path.to_str().unwrap()), "{error}");
+    assert!(aside[0].path.file_name().unwrap().to_str().unwrap().contains("dir_report.txt"));
+    assert_eq!(fs::read(&aside[0].path).unwrap(), b"\0\0\0\0 and more");
     let record = journal::read(
-        &aside[0].with_file_name(format!("{}.json", aside[0].file_name().unwrap().to_str().unwrap())),
+        &aside[0]
+            .path
+            .with_file_name(format!("{}.json", aside[0].path.file_name().unwrap().to_str().unwrap())),
     )
     .unwrap();
     assert!(record.failure.unwrap().contains("replaced"));
@@ -459,7 +463,7 @@ async fn a_refused_write_is_reported_at_close_and_kept() {
     write(&session, 0, b"precious").await;
     assert_eq!(session.close().await.unwrap_err().kind(), Kind::Denied);
     let aside = world.sessions.set_aside().unwrap();
-    assert_eq!(fs::read(&aside[0]).unwrap(), b"precious");
+    assert_eq!(fs::read(&aside[0].path).unwrap(), b"precious");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -595,7 +599,7 @@ async fn a_file_nobody_closed_is_kept() {
     write(&session, 0, b"half").await;
     drop(session);
     let aside = world.sessions.set_aside().unwrap();
-    assert_eq!(fs::read(&aside[0]).unwrap(), b"half");
+    assert_eq!(fs::read(&aside[0].path).unwrap(), b"half");
     assert_eq!(world.object("a"), None);
 }
 
@@ -616,7 +620,7 @@ async fn after_a_crash_an_open_file_is_set_aside_and_its_upload_aborted() {
     assert_eq!(world.unfinished_uploads(), 1);
     let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!(recovered[0].outcome, Outcome::SetAside);
-    assert!(fs::read(&sessions.set_aside().unwrap()[0]).unwrap() == pattern(15, 2 * PART));
+    assert!(fs::read(&sessions.set_aside().unwrap()[0].path).unwrap() == pattern(15, 2 * PART));
     assert_eq!((world.object("a"), world.unfinished_uploads()), (None, 0));
 }
 
@@ -719,7 +723,7 @@ async fn a_torn_record_leaves_its_bytes_to_a_person() {
     };
     let (sessions, recovered, _directory) = world.after_a_crash(tear).await;
     assert_eq!(recovered[0].outcome, Outcome::SetAside);
-    assert_eq!(fs::read(&sessions.set_aside().unwrap()[0]).unwrap(), b"whose");
+    assert_eq!(fs::read(&sessions.set_aside().unwrap()[0].path).unwrap(), b"whose");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ async fn bytes_of_an_upload_that_somebody_aborted_are_said_to_be_lost() {
     let error = flush(&session).await.unwrap_err();
     assert_eq!((error.kind(), world.object("a")), (Kind::Io, None));
     assert!(error.to_string().contains("only in parts of an unfinished upload"), "{error}");
-    let kept = fs::read(&world.sessions.set_aside().unwrap()[0]).unwrap();
+    let kept = fs::read(&world.sessions.set_aside().unwrap()[0].path).unwrap();
     assert!(kept[..PART] == bytes[..PART] && kept[3 * PART..] == bytes[3 * PART..], "what can be kept is");
 }
 
@@ -116,7 +116,7 @@ async fn the_upload_of_a_lost_race_stays_where_it_has_the_only_copy() {
     drop(session);
     assert_eq!((world.object("a").unwrap(), world.unfinished_uploads()), (b"foreign".to_vec(), 1));
     let aside = world.sessions.set_aside().unwrap();
-    let record = PathBuf::from(format!("{}.json", aside[0].display()));
+    let record = PathBuf::from(format!("{}.json", aside[0].path.display()));
     let record = journal::read(&record).unwrap();
     assert_eq!(record.upload.as_ref(), world.emulator.world().uploads("bucket").first().map(|(id, _)| id));
     assert_eq!(
@@ -131,7 +131,7 @@ async fn after_a_crash_the_upload_of_an_open_file_stays_with_what_it_alone_has()
     let (_session, bytes) = stream(&world, "a", 3).await;
     let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!((recovered[0].outcome, world.unfinished_uploads()), (Outcome::SetAside, 1));
-    let kept = fs::read(&sessions.set_aside().unwrap()[0]).unwrap();
+    let kept = fs::read(&sessions.set_aside().unwrap()[0].path).unwrap();
     assert!(kept[..PART] == bytes[..PART] && kept[3 * PART..] == bytes[3 * PART..]);
 }
 
@@ -148,7 +148,7 @@ async fn after_a_crash_a_sealed_commit_is_finished_from_its_parts() {
     let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!(recovered[0].outcome, Outcome::Finish, "{recovered:?}");
     assert!(world.object("a").unwrap() == bytes);
-    assert_eq!(sessions.set_aside().unwrap(), Vec::<PathBuf>::new());
+    assert!(sessions.set_aside().unwrap().is_empty());
     gate.open();
     commit.await.unwrap();
 }

@@ -94,7 +94,7 @@ async fn a_long_append_to_what_was_replaced_is_a_lost_race_and_kept() {
     world.emulator.world().seed("bucket", "a", b"foreign".as_slice());
     assert_eq!(flush(&session).await.unwrap_err().kind(), Kind::Changed);
     assert_eq!(world.object("a").unwrap(), b"foreign");
-    let kept = fs::read(&world.sessions.set_aside().unwrap()[0]).unwrap();
+    let kept = fs::read(&world.sessions.set_aside().unwrap()[0].path).unwrap();
     assert!(kept[PART..] == pattern(10, 2 * PART));
     assert_eq!(world.unfinished_uploads(), 0);
 }
