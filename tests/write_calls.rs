@@ -208,6 +208,18 @@ fn several_writers_and_readers_share_one_file() {
 }
 
 #[test]
+fn a_child_that_gives_up_its_copy_of_a_descriptor_commits() {
+    let Some(mounted) = Mounted::new() else { return };
+    let mut file = File::create(mounted.bucket(A).join("f")).unwrap();
+    file.write_all(b"until then").unwrap();
+    shell(&mounted.home.path(), "true");
+    assert_eq!(text(&mounted.stored(A, "f")), "until then");
+    file.write_all(b" and after").unwrap();
+    drop(file);
+    assert_eq!(text(&mounted.stored(A, "f")), "until then and after");
+}
+
+#[test]
 fn what_is_appended_goes_to_the_end_that_s3_knows() {
     let Some(mounted) = Mounted::new() else { return };
     let path = mounted.bucket(A).join("log");
