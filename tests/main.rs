@@ -39,5 +39,6 @@ mod role_sessions;
 mod special_files;
 mod support;
 mod three_rights;
+mod tool_costs;
 mod write_calls;
 mod xattrs;

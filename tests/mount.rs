@@ -161,6 +161,13 @@ fn ordinary_commands_do_what_they_do_on_a_disk() {
         deep\ndeep/empty\ndeep/er\ndeep/er/copy\ndeep/link\n"
     );
     assert!(!mounted.try_shell("rmdir SampleBucketA/deep").0, "it is not empty");
+    let runs =
+        "test -x SampleBucketA/d && echo runs || echo does not; test -x SampleBucketA && echo is searched";
+    assert_eq!(shell(runs), "does not\nis searched\n");
+    assert_eq!(
+        shell(&format!("chmod 755 SampleBucketA/d; {runs}; chmod 644 SampleBucketA/d")),
+        "runs\nis searched\n"
+    );
     assert_eq!(
         shell("cd SampleBucketA; exec 3<d; rm d; cat <&3"),
         "0123xy67",

@@ -172,6 +172,11 @@ impl Attributes {
         self.ctime = now;
     }
 
+    /// Whether anybody may run it; the kernel asks that of root too (access(2)). Directories may be searched.
+    pub fn may_run(&self) -> bool {
+        self.kind != FileKind::Regular || self.mode & ANYBODY_RUNS != 0
+    }
+
     /// Takes away what lets a file run with the rights of its owner, as a change of the owner does, and a write by
     /// somebody without privileges (chown(2), write(2)). A group that may not run it has no rights to lend:
     /// that bit means something else.
@@ -247,6 +252,7 @@ const MODE_BITS: u32 = 0o7777;
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 const GROUP_RUNS: u32 = 0o010;
+const ANYBODY_RUNS: u32 = 0o111;
 const TYPE_BITS: u32 = 0o170_000;
 const TYPE_SOCKET: u32 = 0o140_000;
 const TYPE_SYMLINK: u32 = 0o120_000;

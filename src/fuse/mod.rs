@@ -431,9 +431,18 @@ impl fuser::Filesystem for Bridge {
         self.run_at_once(Self::operation("fsyncdir", ino), reply, work, done);
     }
 
-    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        // The kernel then answers by itself and does not ask again.
-        reply.error(Errno::ENOSYS);
+    fn access(&self, _: &Request, ino: INodeNo, wanted: AccessFlags, reply: ReplyEmpty) {
+        let operation = Self::operation("access", ino);
+        let (ino, runs) = (convert::ino(ino), wanted.contains(AccessFlags::X_OK));
+        // What else somebody may do is for S3 to say, when it is done.
+        let answer = move |reply: ReplyEmpty, shown: Shown| match runs && !shown.attributes.may_run() {
+            true => reply.error(Errno::EACCES),
+            false => reply.ok(),
+        };
+        if let Some(shown) = self.fs.try_attributes(ino) {
+            return finish(operation, reply, shown, answer);
+        }
+        self.run(operation, reply, |fs| async move { fs.attributes(ino).await }, answer);
     }
 
     fn setxattr(

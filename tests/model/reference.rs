@@ -193,11 +193,11 @@ impl Reference {
         self.file_at(path).is_some() && !self.is_file(path)
     }
 
-    /// Whether such a file is to be made again below what is no directory any more.
+    /// Whether such a file is below this path, which may be no directory any more.
     pub(super) fn is_above_an_orphan(&self, path: &str) -> bool {
-        let is_below = |at: &str| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let is_below = |at: &&str| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         let open = self.files.values().filter_map(|file| file.path.as_deref());
-        !self.is_directory(path) && open.into_iter().any(is_below)
+        open.into_iter().filter(is_below).any(|at| !self.is_file(at))
     }
 
     /// What must be among what was set aside.
@@ -331,11 +331,8 @@ impl Reference {
         let (writes, empties) = (how != How::Read, how == How::Overwrite);
         let failed = self.file_at(path).and_then(|id| self.files[&id].session.as_ref()?.failed);
         let refused = failed.map(|kind| self.refused(&[kind])).unwrap_or_default();
-        let opened = match failed {
-            // There is nothing to empty any more.
-            Some(_) if empties => Vec::new(),
-            _ => vec![(Outcome::Done, self.with(|next| next.open_existing(number, path, writes, empties)))],
-        };
+        // Of a failed session there is nothing to empty any more.
+        let opened = self.with(|next| next.open_existing(number, path, writes, empties)).done();
         [refused, opened].concat()
     }
 
