@@ -719,3 +719,31 @@ fn mode(mode: u32) -> AttributeChange {
 fn moment(seconds: u64, nanoseconds: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_was_made_is_there_for_all_who_open_it_from_then_on() {
+    let world = World::new();
+    let mount = std::sync::Arc::new(world.mount().await);
+    for round in 0..15 {
+        let path = format!("a/f{round}");
+        let made = mount.open(&path, How::Overwrite).await.unwrap().close_early().await.unwrap();
+        let mut at_work = tokio::task::JoinSet::new();
+        at_work.spawn(async move { made.await.unwrap() });
+        for _ in 0..8 {
+            let (mount, path) = (std::sync::Arc::clone(&mount), path.clone());
+            at_work.spawn(async move {
+                for _ in 0..25 {
+                    let ino = mount.stat(&path).await.unwrap().ino;
+                    let access = s3xmount::fs::Access { read: true, write: true };
+                    let options = s3xmount::fs::OpenOptions { access, truncate: false, exclusive: false };
+                    let opened = mount.filesystem().open(ino, options).await.unwrap();
+                    mount.filesystem().flush(opened.handle).await.unwrap();
+                    mount.filesystem().release(opened.handle).await.unwrap();
+                }
+            });
+        }
+        while let Some(done) = at_work.join_next().await {
+            done.unwrap();
+        }
+    }
+}

@@ -340,8 +340,12 @@ impl Filesystem {
 
     pub(super) fn drop_if_unused(&self, file: &Arc<OpenFile>) {
         let mut open_files = self.open_files.lock();
-        let is_unused = |state: &OpenState| state.handles == 0 && state.session.is_none();
-        if is_unused(&file.state()) && open_files.get(&file.ino).is_some_and(|at| Arc::ptr_eq(at, file)) {
+        let is_unused = {
+            let state = file.state();
+            // Whoever is about to write has no handle yet, and is counted.
+            state.handles == 0 && state.writers == 0 && state.session.is_none()
+        };
+        if is_unused && open_files.get(&file.ino).is_some_and(|at| Arc::ptr_eq(at, file)) {
             open_files.remove(&file.ino);
         }
     }

@@ -478,8 +478,11 @@ impl Reference {
         });
         let mut possible = vec![(verdict, next)];
         if session.base.as_ref().is_some_and(|base| base.bytes == session.content) {
-            // Written back to what it was: there may be nothing to commit.
+            // Written back to what it was: there may be nothing to commit but what is to be said about it.
             possible.push((Ok(()), self.clone()));
+            if session.is_due && is_overtaken {
+                possible.push((Err(Kind::Changed), self.clone()));
+            }
         }
         possible
     }
