@@ -237,7 +237,7 @@ fn works_as_on_a_disk(row: &Row) {
             .current_dir(at)
             .env("TREE", home.path().join("tree"))
             .env("HOME", home.path())
-            .env("DATA_PYTHON", data_python.as_deref().unwrap_or(Path::new("")))
+            .env("DATA_PYTHON", data_python.as_deref().unwrap_or_else(|| Path::new("")))
             .env("LC_ALL", "C.UTF-8")
             .envs(NAMES.iter().map(|name| (*name, "somebody")))
             .output()

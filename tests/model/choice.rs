@@ -51,7 +51,7 @@ pub(super) fn choose(
         84..91 => {
             let onto = chooser.openable(chooser.path(step.other))?;
             // When the answer to a copy that must not replace anything is lost, nobody knows whose the target is.
-            let may_replace = script.troubled || step.fill % 5 != 0;
+            let may_replace = script.troubled || !step.fill.is_multiple_of(5);
             Op::Rename { from: path, onto, may_replace }
         }
         91 => Op::Forget,

@@ -514,7 +514,9 @@ impl Reference {
     /// All that may follow when the kernel is done with a handle.
     fn release(&self, number: Number) -> Vec<Self> {
         let Handle { file: id, writes, .. } = self.handles[&number];
-        let gone = self.with(|next| drop(next.handles.remove(&number)));
+        let gone = self.with(|next| {
+            next.handles.remove(&number);
+        });
         let has_writers = gone.handles.values().any(|handle| handle.file == id && handle.writes);
         let mut states = match writes && !has_writers {
             true => gone.commit(id, Occasion::LastClose).into_iter().map(|(_, next)| next).collect(),

@@ -158,7 +158,7 @@ impl<'a> Life<'a> {
             }
             self.take(Op::Land { number: held.number }).await?;
         }
-        if self.script.seed % 3 == 0 {
+        if self.script.seed.is_multiple_of(3) {
             self.look_at_everything().await?;
         }
         self.mount.filesystem.finish().await;
