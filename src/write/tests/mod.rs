@@ -3,6 +3,7 @@
 
 mod commits;
 mod releasing;
+mod stopping;
 mod streaming;
 mod zeros;
 
