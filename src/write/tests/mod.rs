@@ -9,6 +9,7 @@ mod zeros;
 
 use std::fs;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -130,10 +131,18 @@ impl World {
 
     /// The process as it is at this moment dies, and another one mounts.
     async fn after_a_crash(&self, adjust: impl Fn(&Path)) -> (Arc<Sessions>, Vec<Recovered>, TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        for path in self.staged() {
-            fs::copy(&path, directory.path().join(path.file_name().unwrap())).unwrap();
-        }
+        let directory = loop {
+            let directory = tempfile::tempdir().unwrap();
+            let copy = |path: PathBuf| fs::copy(&path, directory.path().join(path.file_name().unwrap()));
+            // The process goes on in truth. Where it has just replaced a record, this was no one moment.
+            match self.staged().into_iter().try_for_each(|path| copy(path).map(drop)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => {
+                    copied.unwrap();
+                    break directory;
+                }
+            }
+        };
         adjust(directory.path());
         let sessions = sessions(options_in(directory.path()), 256);
         let gateway = Arc::clone(&self.gateway);
