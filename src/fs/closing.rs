@@ -23,8 +23,8 @@ impl Filesystem {
     /// Makes what was written visible in S3: close(2) waits for this and returns its error.
     ///
     /// # Errors
-    /// [`Kind::Changed`] and [`Kind::Exists`] for a lost race, [`Kind::Denied`], [`Kind::Io`]; the
-    /// bytes are set aside then, and the error says where.
+    /// [`Changed`](crate::error::Kind::Changed) and [`Exists`](crate::error::Kind::Exists) for a lost race, and whatever
+    /// S3 said; the bytes are set aside then, and the error says where.
     pub async fn flush(&self, handle: HandleId) -> Result<()> {
         let handle = self.handles.file(handle)?;
         if !handle.access.write {

@@ -1,4 +1,4 @@
-//! A commit that lost a race, and what [`OnConflict`] makes of it.
+//! A commit that lost a race, and what [`OnConflict`](super::OnConflict) makes of it.
 //!
 //! The version that the commit was to replace is gone: somebody put another in its place, or removed it. So
 //! what of the file was never written here, and was to be taken over from that version, cannot be had any more. A
