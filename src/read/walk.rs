@@ -202,7 +202,10 @@ mod tests {
             let mut walk = Walk::<1>::default();
             let mut furthest = 0;
             for next in begin + 16..begin + 500 {
-                let position = waiting.swap_remove(random.usize(..waiting.len()));
+                // None is left behind for good: they all get files of the same length.
+                let oldest = waiting.iter().position(|position| next - position > 8 * 16);
+                let taken = oldest.unwrap_or_else(|| random.usize(..waiting.len()));
+                let position = waiting.swap_remove(taken);
                 waiting.push(next);
                 furthest = furthest.max(position);
                 let plan = opened(&mut walk, [[position]], Met::Unawares);
