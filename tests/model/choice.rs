@@ -35,7 +35,7 @@ pub(super) fn choose(
         }
         34..38 => Op::Append { number: chooser.handle(true)?, bytes: chooser.bytes() },
         38..42 => Op::SetSize { number: chooser.handle(true)?, size: chooser.length(0) },
-        42..44 => Op::SetMode { number: chooser.handle(false)?, mode: chooser.mode() },
+        42..44 => Op::SetMode { number: chooser.handle(true)?, mode: chooser.mode() },
         44..47 => Op::Flush { number: chooser.handle(false)? },
         47..50 => Op::Sync { number: chooser.handle(false)? },
         50..57 => Op::Close { number: chooser.handle(false)? },

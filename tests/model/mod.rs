@@ -36,8 +36,8 @@ use parking_lot::Mutex;
 use self::op::Script;
 use self::stage::Life;
 
-/// Lives in an ordinary run: about a minute on two processors.
-const SEEDS: u64 = 3000;
+/// Lives in an ordinary run: less than a minute on two processors.
+const SEEDS: u64 = 400;
 
 #[test]
 fn whatever_is_done_comes_to_what_the_reference_says() {
