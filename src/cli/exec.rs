@@ -183,7 +183,7 @@ mod tests {
             let asked = asked(&["--", program]).unwrap();
             // In a child: exec(2) gives this process the default for SIGPIPE even if it fails, and would have the
             // next closed connection end all tests.
-            let error = std::process::Command::new(program).spawn().unwrap_err();
+            let error = process::Command::new(program).spawn().unwrap_err();
             let stop = not_run(&asked, &error);
             assert_eq!(stop.code(), code, "{program}: {}", stop.failure());
         }
