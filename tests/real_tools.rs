@@ -41,7 +41,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         tool: "rsync",
-        script: "rsync -a $TREE/ copy; rsync -a -i $TREE/ copy; cp -r $TREE changed; echo more >> changed/write/mod.rs
+        script: "rsync -a $TREE/ copy; rsync -a -i $TREE/ copy; cp -a $TREE changed; echo more >> changed/write/mod.rs
             touch -d '2020-01-01' changed/write/mod.rs
             rsync -a -i changed/ copy | sed 's/ .*//' | sort -u; rsync -a --inplace $TREE/ copy; rsync -a -i $TREE/ copy
             head -c 3000000 $TREE/large > part; rsync --append $TREE/large part; cmp part $TREE/large
@@ -112,6 +112,16 @@ const ROWS: &[Row] = &[
             printf 'a\\n' > p; printf -- '--- p\\n+++ p\\n@@ -1 +1 @@\\n-a\\n+b\\n' > d; patch -s p d; cat p
             flock lock -c 'echo locked'; f=$(mktemp ./tmp.XXXXXX); echo t > $f; mv $f kept; cat kept; find m -delete
             mkdir -m 711 private; stat -c %a private; set -C; (echo no > kept) 2>/dev/null || echo refused",
+        apart: &[],
+    },
+    Row {
+        tool: "fio that verifies",
+        script: "check() { fio --verify=crc32c --verify_fatal=1 --output=report --name=$1 $2 || cat report; }
+            check random '--rw=randwrite --bs=4k --size=6M'
+            check mixed '--rw=randrw --bsrange=512-64k --blockalign=512 --size=4M --numjobs=3'
+            check sequential '--rw=write --bs=300k --size=36000k --end_fsync=1'
+            check overwritten '--rw=randwrite --bs=64k --size=24M --overwrite=1 --fsync=32 --random_generator=lfsr'
+            rm report; ls; rm random* mixed* sequential* overwritten*",
         apart: &[],
     },
     Row {
@@ -206,6 +216,7 @@ rows! {
     sqlite_with_a_write_ahead_log: "sqlite with a write-ahead log",
     cp_install_and_dd: "cp, install and dd",
     shell_and_its_friends: "shell and its friends",
+    fio: "fio that verifies",
     make: "make",
     pythons_library: "Python's library",
     h5py_and_pandas: "h5py and pandas",
