@@ -124,6 +124,15 @@ const ROWS: &[Row] = &[
             rm report; ls; rm random* mixed* sequential* overwritten*",
         apart: &[],
     },
+    // Of its class "filesystem" what is quick; not link, which asks for hard links, nor what is about other file systems.
+    Row {
+        tool: "stress-ng that verifies",
+        script: "for s in access chown copy-file dentry dup fallocate flock fsize getdent hdd iomix lease lockf mknod open rename \
+                seek sync-file touch utime xattr; do
+                stress-ng --temp-path . --$s 1 --$s-ops 10 --timeout 1 --verify --quiet > said 2>&1 || { echo $s; cat said; }
+            done; rm said; ls -A",
+        apart: &[],
+    },
     Row {
         tool: "make",
         script: "printf '#define N 1\\n' > n.h; printf '#include \"n.h\"\\nint f(void) { return N; }\\n' > f.c
@@ -217,6 +226,7 @@ rows! {
     cp_install_and_dd: "cp, install and dd",
     shell_and_its_friends: "shell and its friends",
     fio: "fio that verifies",
+    stress_ng: "stress-ng that verifies",
     make: "make",
     pythons_library: "Python's library",
     h5py_and_pandas: "h5py and pandas",
