@@ -289,6 +289,19 @@ async fn a_directory_with_a_file_that_is_being_written_is_not_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_which_an_empty_one_shows_is_not_empty() {
+    let world = World::new();
+    world.put("a/d/e/x", "x");
+    let mount = world.mount().await;
+    mount.remove("a/d/e/x").await.unwrap();
+    assert_eq!(mount.list("a/d").await.unwrap(), ["e/"]);
+    assert_eq!(mount.remove_directory("a/d").await.unwrap_err().kind(), Kind::NotEmpty);
+    mount.remove_directory("a/d/e").await.unwrap();
+    mount.remove_directory("a/d").await.unwrap();
+    assert!(!mount.exists("a/d").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_without_a_marker_survives_its_last_file_while_mounted() {
     let world = World::new();
     let mount = world.mount().await;

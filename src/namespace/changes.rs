@@ -170,7 +170,9 @@ impl Namespace {
         }
         let page = self.list(folder, Depth::Level, None, 2).await?;
         let marker_only = page.objects.iter().all(|(key, _)| key == folder.prefix.as_str());
-        if marker_only && page.prefixes.is_empty() { Ok(()) } else { Err(not_empty()) }
+        // A directory that shows is there, even if S3 has nothing of it any more.
+        let shows_none = self.pending.lock().directories(folder).is_empty();
+        if marker_only && page.prefixes.is_empty() && shows_none { Ok(()) } else { Err(not_empty()) }
     }
 
     /// The kernel's names follow a rename that happened in S3.
