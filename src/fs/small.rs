@@ -70,7 +70,7 @@ struct Ahead {
 enum Names {
     /// Nobody has asked; and what has been opened so far.
     Unknown(Vec<FileName>),
-    /// They are being listed, or could not be; and what had been opened before.
+    /// They are being listed, or could not be; and what was opened last, so that it is not fetched once more.
     Asked(Vec<FileName>),
     /// All of them.
     Known(Catalogue),
@@ -161,7 +161,12 @@ impl SmallFiles {
                     }
                 }
             }
-            Names::Asked(_) => {}
+            Names::Asked(opened) => {
+                if opened.len() >= OPENS_REMEMBERED {
+                    opened.remove(0);
+                }
+                opened.push(place.name.clone());
+            }
             Names::Known(_) => directory.opened(&place.name, met),
         }
         if met != Met::Unawares {
@@ -335,6 +340,9 @@ fn met(whole: &Whole) -> Met {
 
 /// One open may be anybody's; with the second there is something to gain.
 const OPENS_BEFORE_LISTING: usize = 2;
+
+/// Opens that are remembered until the names are known. The last ones tell where the next is expected.
+const OPENS_REMEMBERED: usize = 16;
 
 /// Pages of a directory, of a thousand names each, that are listed for the sake of its next files.
 const PAGES_MAX: u32 = 10;
