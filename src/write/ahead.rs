@@ -21,11 +21,9 @@
 //! that a single PUT carries. A part that is written to after it left is stale, and sent
 //! again under its number by the commit, when nothing else sends that number any more.
 
-use bytes::{Bytes, BytesMut};
-
+use super::held::{Held, Memory};
 use super::plan::{Uploaded, part_bytes_ahead};
 use super::ranges::RangeSet;
-use crate::budget::{Budget, Reservation};
 use crate::s3::Part;
 use crate::s3::object::ByteRange;
 use crate::s3::object::limits::{PART_BYTES_MIN, PARTS_MAX};
@@ -60,14 +58,6 @@ pub struct ReadyPart {
     pub range: ByteRange,
     /// Its bytes; `None` when they must be gathered from wherever they are.
     pub held: Option<Held>,
-}
-
-/// Bytes in memory, paid for.
-#[derive(Debug, Default)]
-pub struct Held {
-    bytes: BytesMut,
-    paid: Vec<Reservation>,
-    paid_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -136,7 +126,7 @@ impl<P> Ahead<P> {
     }
 
     /// Takes note of bytes that were staged; returns the parts that are ready to leave now.
-    pub fn wrote(&mut self, offset: u64, bytes: &[u8], budget: &Budget) -> Vec<ReadyPart> {
+    pub fn wrote(&mut self, offset: u64, bytes: &[u8], memory: &Memory) -> Vec<ReadyPart> {
         let range = ByteRange { start: offset, end: offset + bytes.len() as u64 };
         self.spoil(range);
         let mut ready = Vec::new();
@@ -144,7 +134,7 @@ impl<P> Ahead<P> {
         if self.is_stopped {
         } else if offset <= end && end < range.end {
             let known = usize::try_from(end - offset).expect("an index into bytes");
-            self.fill(range.end, Some((&bytes[known..], budget)), &mut ready);
+            self.fill(range.end, Some((&bytes[known..], memory)), &mut ready);
         } else if !self.has_begun() {
             self.follow(range, &mut ready);
         }
@@ -292,8 +282,7 @@ impl<P> Ahead<P> {
             }
         };
         let range = self.filling.range;
-        let held =
-            self.filling.held.filter(|held| held.bytes.len() as u64 == range.len()).map(|held| (range, held));
+        let held = self.filling.held.filter(|held| held.size() == range.len()).map(|held| (range, held));
         HeadStart { parts: (self.first..).zip(self.parts).map(uploaded).collect(), held }
     }
 
@@ -316,13 +305,13 @@ impl<P> Ahead<P> {
     }
 
     /// Fills up to `to`: with these bytes, or with what can be gathered when a part leaves.
-    fn fill(&mut self, to: u64, mut bytes: Option<(&[u8], &Budget)>, ready: &mut Vec<ReadyPart>) {
+    fn fill(&mut self, to: u64, mut bytes: Option<(&[u8], &Memory)>, ready: &mut Vec<ReadyPart>) {
         while self.filling.range.end < to {
             if self.room() == 0 && !self.leave(ready) {
                 return;
             }
             let length = self.room().min(to - self.filling.range.end);
-            let piece = bytes.as_mut().map(|(bytes, budget)| (take(bytes, length), *budget));
+            let piece = bytes.as_mut().map(|(bytes, memory)| (take(bytes, length), *memory));
             self.filling.take(piece);
             self.filling.range.end += length;
         }
@@ -356,9 +345,9 @@ impl<P> Ahead<P> {
 
 impl Filling {
     /// Keeps a piece if there is one and the budget has room for it, and is gathered from elsewhere if not.
-    fn take(&mut self, piece: Option<(&[u8], &Budget)>) {
+    fn take(&mut self, piece: Option<(&[u8], &Memory)>) {
         let kept = match (&mut self.held, piece) {
-            (Some(held), Some((bytes, budget))) => held.push(bytes, budget),
+            (Some(held), Some((bytes, memory))) => held.push(bytes, memory),
             (_, None) | (None, _) => false,
         };
         if !kept {
@@ -374,55 +363,24 @@ fn take<'a>(bytes: &mut &'a [u8], length: u64) -> &'a [u8] {
     piece
 }
 
-impl Held {
-    /// Returns the place for a whole part, so that it does not move as it grows. It is not paid
-    /// for, and not resident, before there is something in it.
-    fn for_part(bytes: u64) -> Self {
-        let capacity = usize::try_from(bytes.min(PLACE_BYTES_MAX)).expect("it fits in memory");
-        Self { bytes: BytesMut::with_capacity(capacity), ..Self::default() }
-    }
-
-    /// Adds a piece; `false` when the budget has no bytes for it.
-    fn push(&mut self, piece: &[u8], budget: &Budget) -> bool {
-        let needed = (self.bytes.len() + piece.len()) as u64;
-        if needed > self.paid_bytes {
-            // In doublings at first: small files pay little, small writes ask seldom.
-            let bytes = (needed - self.paid_bytes).max(needed.clamp(PAY_BYTES_MIN, PAY_BYTES_MAX));
-            let Some(reservation) = budget.ask(bytes) else { return false };
-            self.paid.push(reservation);
-            self.paid_bytes += bytes;
-        }
-        self.bytes.extend_from_slice(piece);
-        true
-    }
-
-    /// The bytes, and what pays for them.
-    pub fn into_bytes(self) -> (Bytes, Vec<Reservation>) {
-        (self.bytes.freeze(), self.paid)
-    }
-}
-
 /// The first number of a head start behind what there was. Four thousand numbers below it copy 20 TiB in parts of
 /// 5 GiB; the six thousand above it are 156 GiB of a sequential writer, and beyond that the commit sends.
 const FIRST_BEHIND: u32 = 4_001;
 
-const PLACE_BYTES_MAX: u64 = 64 << 20;
-const PAY_BYTES_MIN: u64 = 4 << 10;
-const PAY_BYTES_MAX: u64 = 1 << 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
 
     const MIB: u64 = 1 << 20;
 
-    fn budget() -> Budget {
-        Budget::new(256 * MIB)
+    fn memory() -> Memory {
+        Memory::of(Budget::new(256 * MIB))
     }
 
     fn wrote(ahead: &mut Ahead<()>, mib: u64, length_mib: u64) -> Vec<(u32, u64, u64, bool)> {
         let bytes = vec![7; (length_mib * MIB) as usize];
-        let ready = ahead.wrote(mib * MIB, &bytes, &budget());
+        let ready = ahead.wrote(mib * MIB, &bytes, &memory());
         ready
             .into_iter()
             .map(|p| (p.number, p.range.start / MIB, p.range.end / MIB, p.held.is_some()))
@@ -546,17 +504,18 @@ mod tests {
     fn without_memory_the_part_goes_by_the_disk() {
         let mut ahead = Ahead::<()>::at(0, 8 * MIB);
         let small = Budget::new(4 * MIB);
-        let ready = ahead.wrote(0, &vec![7; 9 << 20], &small);
+        let ready = ahead.wrote(0, &vec![7; 9 << 20], &Memory::of(small.clone()));
         assert!(ready.len() == 1 && ready[0].held.is_none());
         assert_eq!(small.free_bytes(), small.total_bytes() - MIB, "what was held is given back");
     }
 
     #[test]
     fn small_writes_pay_for_what_they_hold() {
-        let budget = budget();
+        let budget = Budget::new(256 * MIB);
+        let memory = Memory::of(budget.clone());
         let mut ahead = Ahead::<()>::at(0, 8 * MIB);
         for offset in 0..100_000 {
-            assert!(ahead.wrote(offset, b"x", &budget).is_empty());
+            assert!(ahead.wrote(offset, b"x", &memory).is_empty());
         }
         assert!(budget.total_bytes() - budget.free_bytes() < 300_000);
         let (range, held) = ahead.into_head_start().held.expect("it is in memory");

@@ -44,6 +44,7 @@ pub mod commit;
 pub mod conflict;
 pub mod content;
 mod fetch;
+pub mod held;
 pub mod journal;
 mod kept;
 pub mod plan;
@@ -64,6 +65,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use self::background::Background;
+use self::held::Memory;
 use self::recovery::Leftover;
 use self::staging::Place;
 use crate::budget::Budget;
@@ -166,6 +168,7 @@ impl Base {
 pub struct Sessions {
     options: Options,
     budget: Budget,
+    memory: Memory,
     tasks: Tasks,
     boot: String,
     directory: Arc<Path>,
@@ -198,6 +201,7 @@ impl Sessions {
         let leftovers = recovery::leftovers(&directory).map_err(cannot)?;
         Ok(Arc::new(Self {
             options,
+            memory: Memory::of(budget.clone()),
             budget,
             tasks,
             boot: journal::boot(),

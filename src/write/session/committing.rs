@@ -6,9 +6,10 @@ use super::{Core, Occasion, Session, Work, recorded};
 use crate::error::{Error, Kind, Result};
 use crate::s3::object::{ByteRange, Precondition};
 use crate::write::Target;
-use crate::write::ahead::{Ahead, Held};
+use crate::write::ahead::Ahead;
 use crate::write::commit::{self, BegunUpload, Commit, CommitReceipt, NoteUpload};
 use crate::write::content::Snapshot;
+use crate::write::held::Held;
 use crate::write::journal::{Phase, Seal};
 
 impl Session {

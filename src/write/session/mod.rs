@@ -484,7 +484,7 @@ impl Session {
         if !core.content.has_overlay()
             && let Some(ahead) = &mut core.ahead
         {
-            let ready = ahead.wrote(offset, bytes, &self.sessions.budget);
+            let ready = ahead.wrote(offset, bytes, &self.sessions.memory);
             ready.into_iter().for_each(|part| self.let_leave(core, part));
         }
         Ok(())
