@@ -15,6 +15,8 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::task::{JoinError, JoinSet};
+
 use super::Filesystem;
 use super::handle::{FileHandle, OpenFile};
 use crate::error::Result;
@@ -71,32 +73,48 @@ impl Drop for Buying {
 }
 
 async fn fill(file: &Arc<OpenFile>, reader: &Reader, store: &StorePages) -> Result<()> {
+    let mut storing = JoinSet::new();
     let mut at = 0;
     loop {
         let bytes = reader.read(at, PIECE_BYTES).await?;
         if bytes.is_empty() {
+            break;
+        }
+        if storing.len() == PIECES_MAX && !storing.join_next().await.is_some_and(is_stored) {
             return Ok(());
         }
-        let _filling = file.filling().await;
+        let filling = file.filling().await;
         if !file.may_be_filled(reader.version()) {
             return Ok(());
         }
         let (ino, offset, store) = (file.ino, at, Arc::clone(store));
         at += bytes.len() as u64;
-        let stored = tokio::task::spawn_blocking(move || store(ino, offset, &bytes.into_bytes())).await;
-        match stored {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the kernel does not take pages");
-                return Ok(());
-            }
-            Err(stopped) => {
-                tracing::debug!(%stopped, "storing pages");
-                return Ok(());
-            }
+        storing.spawn_blocking(move || {
+            let _filling = filling;
+            store(ino, offset, &bytes.into_bytes())
+        });
+    }
+    while storing.join_next().await.is_some_and(is_stored) {}
+    Ok(())
+}
+
+fn is_stored(outcome: std::result::Result<io::Result<()>, JoinError>) -> bool {
+    match outcome {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the kernel does not take pages");
+            false
+        }
+        Err(stopped) => {
+            tracing::debug!(%stopped, "storing pages");
+            false
         }
     }
 }
 
 /// What the kernel reads ahead at once, too.
 const PIECE_BYTES: u32 = 1 << 20;
+
+/// Pieces that are being stored at a time. A page that a reader waits for is locked for a round trip, and towards the
+/// end all readers are in the little that is left: one piece after the other would wait for most of them.
+const PIECES_MAX: usize = 16;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::attr::Attributes;
 use crate::error::{Error, Kind, Result};
@@ -41,9 +42,9 @@ pub(super) struct OpenFile {
     /// a change of attributes, a rename. The kernel tells us of the last close some time after
     /// close(2) has returned, so the three do meet. Taken before anything else of a file.
     turn: tokio::sync::Mutex<()>,
-    /// Held while a piece of the file is stored in the kernel's page cache. Nothing is taken under it but
+    /// Held to read while pieces of the file are stored in the kernel's page cache. Nothing is taken under it but
     /// the state.
-    filling: tokio::sync::Mutex<()>,
+    filling: Arc<RwLock<()>>,
     /// What random reads have cost so far.
     rent: Mutex<Rent>,
 }
@@ -133,13 +134,13 @@ impl OpenFile {
     }
 
     /// Waits for the right to store pages of this file.
-    pub(super) async fn filling(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.filling.lock().await
+    pub(super) async fn filling(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.filling).read_owned().await
     }
 
     /// Waits until nobody stores pages that were read before the state became what it is now.
     pub(super) async fn end_filling(&self) {
-        drop(self.filling.lock().await);
+        drop(self.filling.write().await);
     }
 
     /// Whether pages of `version` are what the kernel may have of this file, and will look at: not of one that it
