@@ -183,7 +183,12 @@ impl Filesystem {
                 return outcome;
             }
             if outcome.is_err() || state.place.is_none() || session.end() {
-                state.session = None;
+                state.leave_session(outcome.as_ref().err(), &self.parts.defaults);
+                drop(state);
+                if outcome.is_err() {
+                    // What the kernel has was to become a version, and did not.
+                    self.tell_changed(file.ino);
+                }
                 return outcome;
             }
         }

@@ -49,7 +49,7 @@ impl Filesystem {
         if let Some(read) = self.read_kept(&handle, range).await {
             return read;
         }
-        let Some(reader) = self.reader(&handle)? else { return Ok(ReadBytes::default()) };
+        let reader = self.reader(&handle)?;
         let read = reader.read(offset, size).await?;
         self.consider_filling(&handle, &reader);
         // Asked of S3 rather than taken from what had arrived: the right to read is there. (Or of the block cache,
@@ -141,7 +141,7 @@ impl Filesystem {
     /// # Errors
     /// [`Kind::Changed`] when another open has found that somebody else replaced the object: the
     /// kernel's pages are shared by all who have it open, and must not hold two versions.
-    fn reader(&self, handle: &FileHandle) -> Result<Option<Arc<Reader>>> {
+    fn reader(&self, handle: &FileHandle) -> Result<Arc<Reader>> {
         self.reader_of(handle, None)
     }
 
@@ -150,13 +150,15 @@ impl Filesystem {
         &self,
         handle: &FileHandle,
         fetched: Option<Arc<Fetched>>,
-    ) -> Result<Option<Arc<Reader>>> {
+    ) -> Result<Arc<Reader>> {
         let (place, meta) = {
             let state = handle.file.state();
-            let Some(meta) = state.committed.clone() else { return Ok(None) };
+            let unknown =
+                || Error::new(Kind::Changed, "somebody else has the name, and this file is set aside");
+            let meta = state.committed.clone().ok_or_else(unknown)?;
             if let Some(placed) = &*handle.reader.lock() {
                 if placed.is_current(&state) {
-                    return Ok(Some(Arc::clone(&placed.reader)));
+                    return Ok(Arc::clone(&placed.reader));
                 }
                 let version = placed.reader.version();
                 if *version != meta.etag && !state.replaced_here.contains(version) {
@@ -169,7 +171,7 @@ impl Filesystem {
         let place = place.ok_or_else(|| Error::new(Kind::Changed, "removed while open"))?;
         let reader = Arc::new(self.begin_reading(&place, meta)?.with(fetched));
         *handle.reader.lock() = Some(PlacedReader { place, reader: Arc::clone(&reader) });
-        Ok(Some(reader))
+        Ok(reader)
     }
 
     /// A reader beside those of the handles, of what they show; `None` where there is nothing to read.

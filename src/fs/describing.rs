@@ -24,7 +24,7 @@ impl Filesystem {
     /// # Errors
     /// [`Changed`](crate::error::Kind::Changed) when somebody replaced the object meanwhile.
     pub async fn change_attributes(&self, ino: Ino, change: AttributeChange) -> Result<Shown> {
-        if let Some(file) = self.open_file(ino) {
+        if let Some(file) = self.known_open_file(ino) {
             return self.change_open(&file, &change).await;
         }
         let entry = self.namespace().node(ino).await?;

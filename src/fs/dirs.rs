@@ -79,7 +79,7 @@ impl Filesystem {
 
     /// What `stat` shows, from memory alone.
     pub fn try_attributes(&self, ino: Ino) -> Option<Result<Shown>> {
-        if let Some(file) = self.open_file(ino) {
+        if let Some(file) = self.known_open_file(ino) {
             return Some(Ok(shown_open(&file)));
         }
         let entry = self.namespace().try_node(ino)?;
@@ -227,7 +227,7 @@ impl Filesystem {
 
     /// What an entry shows as; what is open here shows as its writers left it.
     pub(super) fn shown(&self, entry: &Entry) -> Shown {
-        if let Some(file) = self.open_file(entry.ino) {
+        if let Some(file) = self.known_open_file(entry.ino) {
             return shown_open(&file);
         }
         let defaults = &self.parts.defaults;

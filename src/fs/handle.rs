@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::attr::Attributes;
+use super::attr::{Attributes, Defaults};
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
 use crate::read::{Backing, Reader, Rent};
@@ -54,7 +54,8 @@ pub(super) struct OpenFile {
 pub(super) struct OpenState {
     /// Where the file is; `None` when it was removed while open.
     pub(super) place: Option<Place>,
-    /// What is in S3, as this mount last saw or made it; `None` while it was never committed.
+    /// What is in S3, as this mount last saw or made it; `None` while it was never committed, and where it is not known
+    /// after a session that failed.
     pub(super) committed: Option<ObjectMeta>,
     /// Versions that commits of this mount have replaced since the file was opened. A reader of one
     /// of them goes on with what is there now; one of any other version has been overtaken.
@@ -114,6 +115,27 @@ pub(super) struct DirectoryHandle {
     /// Its entries so far. Asynchronous, because whoever reads on waits for the next page, and a
     /// second reader of the same handle wants that same page.
     pub(super) stream: tokio::sync::Mutex<DirectoryStream>,
+}
+
+impl OpenState {
+    /// Whether `stat` is to be told from here: not when the file's session has failed and S3 has something else, or
+    /// nothing, under its name.
+    pub(super) fn is_known(&self) -> bool {
+        self.place.is_none() || self.session.is_some() || self.committed.is_some()
+    }
+
+    /// The session has ended, and what it had has become a version or, should it have `failed`, was set aside. Then this
+    /// is a file that others may have replaced: what was made of it here counts no more.
+    pub(super) fn leave_session(&mut self, failed: Option<&Error>, defaults: &Defaults) {
+        self.session = None;
+        let Some(error) = failed else { return };
+        if matches!(error.kind(), Kind::Changed | Kind::Exists) {
+            self.committed = None;
+        }
+        if let Some(meta) = &self.committed {
+            self.attributes = Attributes::of_file(self.attributes.ino, meta, defaults);
+        }
+    }
 }
 
 impl OpenFile {

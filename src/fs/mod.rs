@@ -191,6 +191,11 @@ impl Filesystem {
         self.open_files.lock().get(&ino).cloned()
     }
 
+    /// A file that is open, where that tells more of it than its name does.
+    fn known_open_file(&self, ino: Ino) -> Option<Arc<OpenFile>> {
+        self.open_file(ino).filter(|file| file.state().is_known())
+    }
+
     /// The name `name` below a directory's inode.
     fn place_in(&self, parent: Ino, name: &FileName) -> Result<Place> {
         let folder = self.namespace().directory(parent)?.folder()?;

@@ -110,12 +110,13 @@ impl Namespace {
     pub async fn remove_file(&self, parent: Ino, place: &Place) -> Result<()> {
         self.ensure_writable(place.folder.bucket)?;
         let uncommitted = self.pending.lock().has_file(&place.folder, &place.name);
+        // Of a file that S3 has never heard of, what was known of the name before is known still: others may have it.
         if !uncommitted {
             let key = self.existing_file(place).await?;
             self.delete(&place.folder, &key).await?;
+            let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
+            self.cache.learn(&place.folder, &place.name, answer);
         }
-        let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
-        self.cache.learn(&place.folder, &place.name, answer);
         self.inodes.lock().detach(parent, &place.name);
         self.names_changed(&place.folder);
         let mut pending = self.pending.lock();

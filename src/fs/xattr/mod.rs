@@ -180,7 +180,7 @@ impl Filesystem {
     // ---- what is known ----
 
     fn try_subject(&self, ino: Ino) -> Option<Result<Subject>> {
-        if let Some(file) = self.open_file(ino) {
+        if let Some(file) = self.known_open_file(ino) {
             return Some(Ok(self.subject_of_open(&file)));
         }
         let entry = self.namespace().try_node(ino)?;
@@ -265,7 +265,7 @@ impl Filesystem {
 
     /// Changes what the object of an inode says about itself.
     async fn redescribe(&self, ino: Ino, change: impl FnOnce(&mut NewObject) -> Result<()>) -> Result<()> {
-        if let Some(file) = self.open_file(ino) {
+        if let Some(file) = self.known_open_file(ino) {
             return self.redescribe_open(&file, change).await;
         }
         let entry = self.namespace().node(ino).await?;

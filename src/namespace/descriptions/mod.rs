@@ -14,8 +14,8 @@
 //!
 //! **A change that waits is promised.** It is written down in the staging directory, and one that a dead process left
 //! is made up for by the next mount. An error would come when nobody listens, so only what is known to be allowed
-//! waits: this mount has written in the directory before, and has had S3 copy in the bucket. Everything else is
-//! said at once, and its error is the caller's.
+//! waits: this mount has written in the directory before, has had S3 copy in the bucket, and has heard of the version not
+//! long ago. Everything else is said at once, and its error is the caller's.
 //!
 //! **Nobody else's change is undone.** The copy is made of the version that was described. While one is under way, nobody
 //! here may replace, rename or remove the object: who wants to calls [`Namespace::take_description`] and is made to wait.
@@ -265,6 +265,7 @@ impl Namespace {
     }
 
     fn may_wait(&self, subject: &Subject, meta: &ObjectMeta, new: &NewObject) -> bool {
+        let is_there = self.is_there(subject, meta);
         let state = self.descriptions.state.lock();
         let media_type = meta.details.as_ref().map(|details| &details.content_type);
         // Another class or media type may be refused, and is worth an answer.
@@ -281,6 +282,16 @@ impl Namespace {
             && is_allowed
             && state.written.contains(&subject.place.folder)
             && state.waiting.len() < WAITING_MAX
+            && is_there
+    }
+
+    /// Whether, by what was heard of it not long ago, a file is there in this version. Who has it open may have heard
+    /// of it long ago. (A marker is written whether or not there is one.)
+    fn is_there(&self, subject: &Subject, meta: &ObjectMeta) -> bool {
+        let Subject { place, species } = subject;
+        let is_same =
+            |answer: Answer| matches!(answer.presence, Presence::File(now) if now.etag == meta.etag);
+        *species == Species::Directory || self.cache.answer(&place.folder, &place.name).is_some_and(is_same)
     }
 
     fn describe_soon(
