@@ -21,6 +21,10 @@ pub enum Lack {
     IgnoresConditions,
     /// Conditions on writes are refused.
     RefusesConditions,
+    /// Conditions on deletions are not looked at, others are.
+    IgnoresConditionsOfDeletion,
+    /// Conditions on deletions are refused, others are not.
+    RefusesConditionsOfDeletion,
     /// Conditions on what completes an upload are not looked at, others are.
     IgnoresConditionsOfCompletion,
     /// ACLs are refused.
@@ -89,9 +93,11 @@ struct Request<'a> {
 
 impl Request<'_> {
     fn meet(mut self, lack: Lack) -> Result<(), Refusal> {
+        let is_deletion = *self.method == Method::DELETE;
         let is_write = matches!(*self.method, Method::PUT | Method::POST);
         let refused = match lack {
-            Lack::IgnoresConditions if is_write => return self.without(&CONDITIONS),
+            Lack::IgnoresConditions if is_write || is_deletion => return self.without(&CONDITIONS),
+            Lack::IgnoresConditionsOfDeletion if is_deletion => return self.without(&CONDITIONS),
             Lack::IgnoresConditionsOfCompletion
                 if is_write && self.asks("uploadId") && *self.method == Method::POST =>
             {
@@ -102,8 +108,9 @@ impl Request<'_> {
                 return self.without_parameters(&["list-type", "continuation-token", "start-after"]);
             }
             Lack::RefusesConditions => {
-                is_write && CONDITIONS.iter().any(|name| self.headers.contains_key(*name))
+                (is_write || is_deletion) && CONDITIONS.iter().any(|name| self.headers.contains_key(*name))
             }
+            Lack::RefusesConditionsOfDeletion => is_deletion && self.headers.contains_key("if-match"),
             Lack::RefusesAcl => self.headers.contains_key("x-amz-acl"),
             Lack::RefusesCrc64Nvme if self.checksums().any(|named| named.contains("crc64nvme")) => {
                 return Err(Refusal::invalid_argument("Unsupported checksum algorithm."));

@@ -17,7 +17,7 @@ use super::visibility::{Listing, Outlook, Visibility};
 use super::{BucketId, Folder, Namespace};
 use crate::error::{Error, Result};
 use crate::name::{DirPrefix, ObjectKey};
-use crate::s3::{Depth, Page, PageToken, S3Error, S3ErrorKind};
+use crate::s3::{Deletion, Depth, ETag, Page, PageToken, S3Error, S3ErrorKind};
 
 /// A right that a bucket may lack and is of use without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -194,6 +194,21 @@ impl Namespace {
         deleted
     }
 
+    /// Deletes one version of an object, and learns from the answer.
+    pub(super) async fn delete_version(
+        &self,
+        folder: &Folder,
+        key: &ObjectKey,
+        version: &ETag,
+    ) -> Result<Deletion, S3Error> {
+        let deleted = self.gateway(folder.bucket).delete_version(key, version).await;
+        self.learn_delete(folder, deleted.as_ref().err());
+        if matches!(deleted, Ok(Deletion::Gone)) {
+            self.witnesses(folder.bucket).remove(key);
+        }
+        deleted
+    }
+
     /// Learns from what a deletion in `folder` came to.
     pub(super) fn learn_delete(&self, folder: &Folder, error: Option<&S3Error>) {
         let rights = self.rights(folder.bucket);
@@ -219,7 +234,9 @@ impl Namespace {
             return Ok(());
         }
         let probe = format!("{}.s3xmount-may-i-delete-{:016x}", folder.prefix, fastrand::u64(..));
-        self.delete(folder, &ObjectKey::parse(probe)?).await.map_err(|error| {
+        let tried = self.gateway(folder.bucket).try_deletion(&ObjectKey::parse(probe)?).await;
+        self.learn_delete(folder, tried.as_ref().err());
+        tried.map_err(|error| {
             Error::from(error).context("a rename needs s3:DeleteObject; nothing was changed")
         })
     }

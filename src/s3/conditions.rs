@@ -43,6 +43,8 @@ pub(super) enum Writing {
     Put,
     Complete,
     Copy,
+    Delete,
+    DeleteMany,
 }
 
 /// How a server treats one kind of condition on one kind of write.
@@ -58,7 +60,7 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Conditions {
     /// By [`place`].
-    standings: Mutex<[Standing; 6]>,
+    standings: Mutex<[Standing; 10]>,
     /// How often a proof was begun. It may end without an answer, or beside another, so there are some.
     proofs: AtomicU32,
 }
@@ -69,7 +71,7 @@ impl Conditions {
             Server::Aws => Standing::Honoured,
             Server::Compatible => Standing::Unproven,
         };
-        Self { standings: Mutex::new([standing; 6]), proofs: AtomicU32::new(0) }
+        Self { standings: Mutex::new([standing; 10]), proofs: AtomicU32::new(0) }
     }
 
     /// `Honoured` also where there is no condition to be kept to.

@@ -9,6 +9,7 @@
 //! | gap | noticed by | then |
 //! | --- | --- | --- |
 //! | conditions of writes | see [`conditions`](super::conditions) | each write looks first |
+//! | conditions of deletions | a key that is not there, see [`delete`](super::delete) | each move looks first |
 //! | checksums, unsigned payloads, ACLs | a refusal that goes away without them, see [`concessions`](super::concessions) | left out |
 //! | DeleteObjects | its refusal | one by one, some at a time |
 //! | UploadPartCopy | its refusal | the bytes make the way through this machine |
@@ -50,6 +51,8 @@ pub enum Gap {
     ConditionsRefused,
     /// It takes conditions on writes and does not keep to them.
     ConditionsIgnored,
+    /// It does not look at conditions of deletions.
+    ConditionsOfDeletions,
     /// It knows no ACLs.
     Acl,
     /// It does not know the checksum we would choose, or none at all.
@@ -81,6 +84,10 @@ impl Gap {
             Self::ConditionsIgnored => {
                 "ignores conditions on writes: what others do is looked for just before, so two writers of one \
                  file within the same moment are not noticed"
+            }
+            Self::ConditionsOfDeletions => {
+                "does not look at conditions of deletions: what others put in place of a file within the moment in \
+                 which it is moved away may be deleted with it"
             }
             Self::Acl => "knows no ACLs: objects are written without",
             Self::Checksum => "does not take the checksum CRC64NVME: uploads go with a lesser one or none",

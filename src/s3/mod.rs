@@ -18,8 +18,9 @@
 //! | PutObject, CreateMultipartUpload, UploadPart, CompleteMultipartUpload | new content | `s3:PutObject`, with an ACL also `s3:PutObjectAcl` |
 //! | CopyObject, UploadPartCopy | renames, attributes, unchanged parts of edited files | the same, and `s3:GetObject` on the source |
 //! | AbortMultipartUpload | giving an upload up | `s3:AbortMultipartUpload`; its refusal is lived with |
-//! | DeleteObject, DeleteObjects | removal, renames | `s3:DeleteObject` |
+//! | DeleteObject, DeleteObjects | removal, renames | `s3:DeleteObject`; of the version that was copied also `s3:GetObject` |
 
+pub mod delete;
 pub mod describe;
 pub mod error;
 pub mod get;
@@ -53,6 +54,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::client::{Endpoint, Variant, connections};
 pub use self::customer_key::CustomerKey;
+pub use self::delete::Deletion;
 pub use self::describe::ObjectAcl;
 pub use self::encryption::Encryption;
 pub use self::error::{S3Error, S3ErrorKind};

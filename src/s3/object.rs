@@ -108,6 +108,9 @@ impl fmt::Display for ByteRange {
     }
 }
 
+/// The name in an object's metadata of the number of the commit that made it, by which this mount knows its own again.
+pub const COMMIT_ID: &str = "s3xmount-commit";
+
 /// What must be true of the key for a write to take effect. It follows from `open`; there is no default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {

@@ -1,4 +1,4 @@
-//! Writing, copying and deleting objects.
+//! Writing and copying objects.
 //!
 //! Every request that makes an object goes through `owned!`, so it has the ACL that the bucket
 //! owner needs, the encryption, the storage class and the expected owner. A copy takes none of
@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier};
+use aws_sdk_s3::types::MetadataDirective;
 use bytes::{Bytes, BytesMut};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::task::JoinSet;
 
 use super::concessions::{Concession, Wish};
 use super::conditions::Writing;
@@ -288,101 +287,6 @@ impl Gateway {
         wanted.or_else(|| meta.storage_class.clone()).unwrap_or_else(|| STANDARD.to_owned())
     }
 
-    /// Deletes an object. One that is absent already is deleted too.
-    ///
-    /// # Errors
-    /// [`S3ErrorKind::Denied`] without the right to delete.
-    pub async fn delete(&self, key: &ObjectKey) -> Result<(), S3Error> {
-        let request = self.request("DeleteObject", Some(key.as_str()));
-        let _permit = self.permit().await;
-        let call = self
-            .clients
-            .quick
-            .delete_object()
-            .bucket(self.bucket.as_str())
-            .key(key.as_str())
-            .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
-            .set_request_payer(self.rules.request_payer());
-        call.send().await.map(drop).map_err(|error| self.failed(request, &error))
-    }
-
-    /// Deletes up to 1,000 objects in one request, and returns those that could not be.
-    ///
-    /// # Errors
-    /// When the request as a whole failed.
-    pub async fn delete_many(
-        self: &Arc<Self>,
-        keys: &[ObjectKey],
-    ) -> Result<Vec<(ObjectKey, S3Error)>, S3Error> {
-        debug_assert!(keys.len() <= DELETES_MAX, "S3 takes at most 1,000 keys at once");
-        if self.gaps.has(Gap::DeleteObjects) {
-            return Ok(self.delete_each(keys).await);
-        }
-        match self.delete_at_once(keys).await {
-            Err(error) if self.gaps.may_be() && refuses_batches(&error) => {
-                self.gaps.note(Gap::DeleteObjects);
-                Ok(self.delete_each(keys).await)
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Deletes one by one, some at a time.
-    async fn delete_each(self: &Arc<Self>, keys: &[ObjectKey]) -> Vec<(ObjectKey, S3Error)> {
-        let mut failed = Vec::new();
-        let mut deletions = JoinSet::new();
-        for key in keys {
-            if deletions.len() >= DELETIONS_MAX
-                && let Some(outcome) = deletions.join_next().await
-            {
-                failed.extend(outcome.unwrap_or_default());
-            }
-            let (gateway, key) = (Arc::clone(self), key.clone());
-            deletions.spawn(async move {
-                let outcome = gateway.delete(&key).await;
-                outcome.err().map(|error| (key, error))
-            });
-        }
-        while let Some(outcome) = deletions.join_next().await {
-            failed.extend(outcome.unwrap_or_default());
-        }
-        failed
-    }
-
-    async fn delete_at_once(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, S3Error)>, S3Error> {
-        let request = self.request("DeleteObjects", None);
-        let unsendable = |error: aws_sdk_s3::error::BuildError| {
-            S3Error::local(S3ErrorKind::Unexpected, request.clone(), error.to_string())
-        };
-        let identifiers = keys
-            .iter()
-            .map(|key| ObjectIdentifier::builder().key(key.as_str()).build())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(unsendable)?;
-        let batch =
-            Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(unsendable)?;
-        let _permit = self.permit().await;
-        let call = self
-            .clients
-            .quick
-            .delete_objects()
-            .bucket(self.bucket.as_str())
-            .delete(batch)
-            .set_expected_bucket_owner(self.rules.expected_bucket_owner.clone())
-            .set_request_payer(self.rules.request_payer());
-        let output = call.send().await.map_err(|error| self.failed(request, &error))?;
-        Ok(output
-            .errors
-            .into_iter()
-            .flatten()
-            .filter_map(|error| {
-                let key = ObjectKey::parse(error.key?).ok()?;
-                let request = self.request("DeleteObject", Some(key.as_str()));
-                Some((key, S3Error::of_code(request, error.code, error.message)))
-            })
-            .collect())
-    }
-
     pub(super) fn etag_of(
         &self,
         request: super::error::RequestName,
@@ -412,26 +316,9 @@ struct Copied<'a> {
     meta: &'a ObjectMeta,
 }
 
-/// Whether this is how servers refuse DeleteObjects: as unknown, or for want of an MD5 of the
-/// request, which the SDK does not send any more.
-fn refuses_batches(error: &S3Error) -> bool {
-    error.kind() == S3ErrorKind::Unsupported
-        || error.status() == Some(405)
-        || matches!(
-            error.code(),
-            Some("MissingContentMD5" | "InvalidRequest" | "InvalidArgument" | "MalformedXML")
-        )
-}
-
 pub(super) fn metadata(user: &UserMetadata) -> HashMap<String, String> {
     user.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
-
-/// S3 API reference, DeleteObjects.
-pub const DELETES_MAX: usize = 1000;
-
-/// Deletions under way at once, where they are made one by one.
-const DELETIONS_MAX: usize = 32;
 
 /// What AWS's own signer leaves as it is, and the slash.
 const KEY_ENCODING: &AsciiSet =

@@ -35,12 +35,12 @@ use super::fetch::fetch;
 use super::plan::{self, Plan, PlannedPart, Shape, Source, Uploaded};
 use super::ranges::Claim;
 use super::staging::StagingFile;
-use super::{COMMIT_ID, Origin, Sessions, Target};
+use super::{Origin, Sessions, Target};
 use crate::budget::{Budget, Reservation};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
-use crate::s3::object::{ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition};
+use crate::s3::object::{ByteRange, COMMIT_ID, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition};
 use crate::s3::{Body, Part, S3Error, S3ErrorKind, Upload};
 
 /// Proof that S3 holds our bytes. Only a commit can make one.

@@ -265,9 +265,6 @@ fn lock(staging: &Path) -> Result<File> {
     }
 }
 
-/// The name in an object's user metadata that says which commit made it.
-pub const COMMIT_ID: &str = "s3xmount-commit";
-
 /// The folder of the staging directory where files are kept that could not be committed.
 pub const SET_ASIDE: &str = "set-aside";
 
