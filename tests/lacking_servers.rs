@@ -85,8 +85,10 @@ const ALL: [Lack; 10] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mount_works_whatever_one_thing_is_lacking() {
-    for lack in
-        ALL.into_iter().chain([Lack::NoListV2, Lack::NoHeadBucket, Lack::IgnoresConditionsOfCompletion])
+    for lack in ALL
+        .into_iter()
+        .chain([Lack::NoListV2, Lack::NoHeadBucket, Lack::IgnoresConditionsOfCompletion])
+        .chain([Lack::IgnoresConditionsOfDeletion, Lack::RefusesConditionsOfDeletion])
     {
         let (world, mount) = lacking(&[lack]).await;
         daily_life(&world, &mount, "first").await;

@@ -27,6 +27,8 @@ mod memory;
 mod model;
 mod mount;
 mod moving;
+mod moving_beside_others;
+mod overtaken;
 mod ownership;
 mod policies;
 mod posix;

@@ -277,6 +277,16 @@ impl Filesystem {
         true
     }
 
+    /// Others have replaced a file that nobody writes here. Who has read of what it was is told so, and the kernel that
+    /// its pages are of no use.
+    pub(super) async fn overtaken(&self, file: &OpenFile, meta: ObjectMeta) {
+        if self.take_version(file, meta) {
+            file.end_filling().await;
+            self.pages.lock().remove(&file.ino);
+            self.tell_changed(file.ino);
+        }
+    }
+
     /// Begins to write, and takes over what waits to be said about the file.
     async fn begin_writing_described(&self, file: &Arc<OpenFile>, options: OpenOptions) -> Result<()> {
         let place = file.state().place.clone();

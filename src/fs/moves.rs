@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Filesystem;
 use super::handle::OpenFile;
+use super::{Filesystem, target_key};
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
-use crate::namespace::{Folder, Ino, Place, Species, Standing};
-use crate::s3::{ObjectMeta, Precondition};
+use crate::namespace::{Folder, Ino, Moved, Place, Species, Standing};
+use crate::s3::{ETag, ObjectMeta, Precondition};
 use crate::write::Occasion;
 
 /// What a rename does about something at its target.
@@ -41,9 +41,11 @@ impl Filesystem {
         if let Some(file) = open {
             self.disown(&file).await;
             // A commit that was under way may have made the object again.
-            let after = file.session().and_then(|session| session.version());
-            if after.map(|meta| meta.etag) != before.map(|meta| meta.etag) {
-                self.namespace().gateway(place.folder.bucket).delete(&super::target_key(&place)?).await?;
+            let after = file.session().and_then(|session| session.version()).map(|meta| meta.etag);
+            if let Some(made) = after.filter(|made| Some(made) != before.as_ref().map(|meta| &meta.etag)) {
+                let gateway = self.namespace().gateway(place.folder.bucket);
+                // Theirs, should others have been quicker, is not what was to be removed.
+                let _gone_or_theirs = gateway.delete_version(&target_key(&place)?, &made).await?;
             }
         }
         Ok(())
@@ -90,10 +92,13 @@ impl Filesystem {
                 Err(Error::new(Kind::NotDirectory, "the target is a file"))
             }
             (Standing::File(meta), _) => {
-                let is_copied = self.rename_file(from, (&source, &target), meta, &condition).await?;
+                let copied = self.rename_file(from, (&source, &target), meta, &condition).await?;
                 self.show_renamed((from, onto), (&source, &target), replaced).await;
                 // The last of it, so that nobody here is shown a name whose object has gone.
-                if is_copied { self.namespace().remove_moved(&source).await } else { Ok(()) }
+                match copied {
+                    Some(version) => self.namespace().remove_moved(&source, &version).await,
+                    None => Ok(()),
+                }
             }
             (Standing::Directory, there) => {
                 let replaces = matches!(there, Standing::Directory);
@@ -126,14 +131,14 @@ impl Filesystem {
         self.namespace().names_changed(&target.folder);
     }
 
-    /// Returns whether there is an object at the old place that has been copied to the new one.
+    /// Returns the version at the old place that has been copied to the new one, if any had to be.
     async fn rename_file(
         &self,
         from: (Ino, &FileName),
         (source, target): (&Place, &Place),
         meta: Option<ObjectMeta>,
         condition: &Precondition,
-    ) -> Result<bool> {
+    ) -> Result<Option<ETag>> {
         let open = self.namespace().known_inode(from.0, from.1).and_then(|ino| self.open_file(ino));
         let _turn = match &open {
             Some(file) => Some(file.turn().await),
@@ -142,13 +147,14 @@ impl Filesystem {
         if let Some(file) = &open
             && self.rename_waiting(file, (source, target), condition).await?
         {
-            return Ok(false);
+            return Ok(None);
         }
         // Asked for once more: what was open until a moment ago may have been described since.
         let meta = match self.namespace().standing(source).await? {
             Standing::File(now) if open.is_none() => now,
             _ => meta,
         };
+        let is_written = open.as_ref().is_some_and(|file| file.session().is_some());
         let owes = |file: &Arc<OpenFile>| file.session().is_some_and(|session| session.owes_content());
         if meta.is_some() || open.as_ref().is_some_and(owes) {
             // Before anything is sent: without the right to delete, nothing of this may happen.
@@ -172,14 +178,19 @@ impl Filesystem {
             Some(meta) => {
                 let new = described.as_ref().map(|((_, new), _)| new);
                 let moved = self.namespace().copy_to_move((source, target), &meta, new, condition).await;
-                let moved = match moved {
+                let (version, moved) = match moved {
                     // Somebody replaced it since we looked. Nobody here has built on what it was.
-                    Err(error) if error.kind() == Kind::Changed && open.is_none() => {
+                    Err(error) if error.kind() == Kind::Changed && !is_written => {
                         self.namespace().drop_answer(source);
                         let meta = self.namespace().current_file(source).await?;
-                        self.namespace().copy_to_move((source, target), &meta, None, condition).await
+                        if let Some(file) = &open {
+                            self.overtaken(file, meta.clone()).await;
+                        }
+                        let moved =
+                            self.namespace().copy_to_move((source, target), &meta, None, condition).await;
+                        (meta.etag, moved)
                     }
-                    moved => moved,
+                    moved => (meta.etag, moved),
                 };
                 if let (Err(_), Some((_, session))) = (&moved, &described) {
                     session.owe_description();
@@ -189,7 +200,7 @@ impl Filesystem {
                     self.retarget(file, target, Some(meta.clone()), condition).await?;
                     self.adopt_version(file, meta);
                 }
-                Ok(true)
+                Ok(Some(version))
             }
             // Never committed, and nothing written: only the name changes.
             None => {
@@ -197,7 +208,7 @@ impl Filesystem {
                 if let Some(file) = &open {
                     self.retarget(file, target, None, condition).await?;
                 }
-                Ok(false)
+                Ok(None)
             }
         }
     }
@@ -241,10 +252,10 @@ impl Filesystem {
         }
         // It is all listed and copied in a moment. What could not be told has been logged.
         self.namespace().tell_descriptions_below(&old).await.unwrap_or_default();
-        let shown = async || {
+        let shown = async |moved: &Moved| {
             show().await;
             for file in &open {
-                self.follow_directory(file, (&old, &new), condition).await?;
+                self.follow_directory(file, (&old, &new), moved, condition).await?;
             }
             Ok(())
         };
@@ -256,19 +267,29 @@ impl Filesystem {
         &self,
         file: &Arc<OpenFile>,
         (old, new): (&Folder, &Folder),
+        moved: &Moved,
         condition: &Precondition,
     ) -> Result<()> {
-        let Some(was) = file.state().place.clone() else { return Ok(()) };
-        let Some(place) = rebased(&was, old, new) else { return Ok(()) };
-        let is_committed = file.state().committed.is_some();
-        let committed = match is_committed {
-            // A copy may have another ETag than its source.
-            true => Some(self.namespace().current_file(&place).await?),
-            false => None,
+        let (was, held) = {
+            let state = file.state();
+            (state.place.clone(), state.committed.clone())
         };
-        self.retarget(file, &place, committed.clone(), condition).await?;
-        if let Some(meta) = committed {
-            self.adopt_version(file, meta);
+        let Some((was, place)) = was.and_then(|was| Some((was.clone(), rebased(&was, old, new)?))) else {
+            return Ok(());
+        };
+        let Some(held) = held else { return self.retarget(file, &place, None, condition).await };
+        let is_overtaken = match moved.version(&target_key(&was)?) {
+            Some(version) if *version == held.etag => false,
+            Some(_) if file.session().is_none() => true,
+            // What it is, or builds on, others have replaced or deleted; it is told so when it reads or commits.
+            _ => return self.retarget(file, &place, Some(held), condition).await,
+        };
+        // A copy may have another ETag than its source.
+        let meta = self.namespace().current_file(&place).await?;
+        self.retarget(file, &place, Some(meta.clone()), condition).await?;
+        match is_overtaken {
+            true => self.overtaken(file, meta).await,
+            false => self.adopt_version(file, meta),
         }
         Ok(())
     }

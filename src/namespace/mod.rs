@@ -22,6 +22,7 @@
 mod ahead;
 mod cache;
 mod changes;
+mod copied;
 mod descriptions;
 mod foresight;
 mod inode;
@@ -54,7 +55,7 @@ pub use self::location::{Bucket, BucketId, Directory, File, Folder};
 pub use self::lookup::OPEN_MEMORY;
 pub use self::moves::MoveProgress;
 pub use self::pending::Pending;
-pub use self::rename::Place;
+pub use self::rename::{Moved, Place};
 pub use self::rights::{OnMissing, Right, RightsKnown};
 pub use self::visibility::Listing;
 

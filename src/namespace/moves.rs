@@ -258,10 +258,13 @@ impl Namespace {
             is_there && clock::to_unix(meta.last_modified).0 <= record.youngest
         };
         let left = self.all_below(folder).await?;
-        let keys: Vec<_> =
-            left.into_iter().filter(|(key, meta)| is_moved(key, meta)).map(|(key, _)| key).collect();
-        let objects = keys.len();
-        self.delete_all(folder, &keys, |_| {}).await?;
+        let versions: Vec<_> = left
+            .into_iter()
+            .filter(|(key, meta)| is_moved(key, meta))
+            .map(|(key, meta)| (key, meta.etag))
+            .collect();
+        let objects = versions.len();
+        self.delete_all(folder, versions, |_| {}).await?;
         self.cache.drop_tree(folder);
         Ok(objects)
     }

@@ -9,21 +9,24 @@
 //! | among the copies | everything at its old place, some of it at the new place too |
 //! | among the deletions | everything at its new place, some of it at the old place too |
 //!
-//! No byte is lost in any row. Between the copies and the deletions everyone here is shown the new place, so nobody is
+//! No byte is lost in any row, nor of what others write meanwhile: what is deleted is the version that was copied, and
+//! another one that has come to the old place stays there. Between the copies and the deletions everyone here is shown the new place, so nobody is
 //! shown a name whose object has gone; [`moves`](super::moves) has what becomes of a move that is cut short. Whether we may delete is found out first, by deleting a key that
 //! does not exist: without that right a move would be a copy, and the caller is told so before.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cache::{Answer, Presence};
+use super::copied::Copying;
 use super::{Folder, Namespace, Species, described, said};
 use crate::error::{Error, Kind, Result};
 use crate::name::{DirPrefix, FileName, ObjectKey};
-use crate::s3::put::DELETES_MAX;
-use crate::s3::{Depth, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
+use crate::s3::delete::DELETES_MAX;
+use crate::s3::{Deletion, Depth, ETag, Gateway, NewObject, ObjectMeta, Precondition, S3Error, S3ErrorKind};
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +35,17 @@ pub struct Place {
     pub folder: Folder,
     /// The name in it.
     pub name: FileName,
+}
+
+/// The versions that a directory's objects had when they were copied.
+#[derive(Debug, Default)]
+pub struct Moved(HashMap<ObjectKey, ETag>);
+
+impl Moved {
+    /// Which version was under an old key.
+    pub fn version(&self, old: &ObjectKey) -> Option<&ETag> {
+        self.0.get(old)
+    }
 }
 
 impl Namespace {
@@ -74,18 +88,12 @@ impl Namespace {
         let (old, key) = (from.folder.prefix.file(&from.name)?, onto.folder.prefix.file(&onto.name)?);
         let source = Arc::clone(self.gateway(from.folder.bucket));
         let target = Arc::clone(self.gateway(onto.folder.bucket));
-        let copied = target.copy(&source, &old, meta, &key, new, condition).await;
-        let etag = match copied {
-            // One of two conditions: that of the target, which may be unseen, or that the source is the version that was
-            // meant. The source tells which.
-            Err(error)
-                if (error.kind(), condition)
-                    == (S3ErrorKind::ConditionFailed, &Precondition::MustNotExist)
-                    && source.head(&old).await.is_ok_and(|now| now.etag == meta.etag) =>
-            {
-                return Err(Error::caused(Kind::Exists, "the target could not be seen, and is there", error));
-            }
-            copied => copied.map_err(|error| across(from, onto, error))?,
+        let copying =
+            Copying { source: &source, old: &old, meta, target: &target, key: &key, new, condition };
+        let etag = match copying.make().await {
+            Ok(etag) => etag,
+            Err(error) if copying.meets_something(&error).await => return Err(target_is_there(error)),
+            Err(error) => return Err(across(from, onto, error)),
         };
         self.descriptions.copied(&onto.folder);
         let now = Instant::now();
@@ -103,17 +111,22 @@ impl Namespace {
         Ok(moved)
     }
 
-    /// Removes the old object of a file that has been copied to its new place.
+    /// Removes the version of a file that has been copied to its new place. What others have put there since then stays,
+    /// as if they had made a new file after the move.
     ///
     /// # Errors
     /// Those of S3: then it is at both places.
-    pub async fn remove_moved(&self, from: &Place) -> Result<()> {
+    pub async fn remove_moved(&self, from: &Place, version: &ETag) -> Result<()> {
         let key = from.folder.prefix.file(&from.name)?;
-        let deleted = self.delete(&from.folder, &key).await;
-        if deleted.is_err() {
+        let deleted = self.delete_version(&from.folder, &key, version).await;
+        if !matches!(deleted, Ok(Deletion::Gone)) {
             self.drop_answer(from);
         }
-        Ok(deleted?)
+        if let Deletion::Replaced = deleted? {
+            let bucket = self.gateway(from.folder.bucket).bucket();
+            tracing::warn!(%bucket, %key, "others replaced a file while it was moved; theirs stays at the old place");
+        }
+        Ok(())
     }
 
     /// Moves a directory and all below it. The target is absent, or a directory with nothing in it.
@@ -127,7 +140,7 @@ impl Namespace {
         &self,
         (from, onto): (&Place, &Place),
         condition: &Precondition,
-        shown: impl AsyncFnOnce() -> Result<()>,
+        shown: impl AsyncFnOnce(&Moved) -> Result<()>,
     ) -> Result<()> {
         if from.folder.bucket != onto.folder.bucket {
             return Err(Error::new(Kind::CrossDevice, "a directory cannot be moved between buckets"));
@@ -142,14 +155,17 @@ impl Namespace {
         let mut moving = self.moves.begin(gateway.bucket().as_str(), (&old, &new), &objects)?;
         let copied =
             copy_all(&gateway, (&old.prefix, &new.prefix), &objects, condition, || moving.copied()).await;
-        if let Err(error) = copied.and_then(|()| moving.all_copied()) {
-            moving.end();
-            return Err(error);
-        }
+        let moved = match copied.and_then(|moved| moving.all_copied().map(|()| moved)) {
+            Ok(moved) => moved,
+            Err(error) => {
+                moving.end();
+                return Err(error);
+            }
+        };
         self.directory_moved(&old, &new, from, onto);
-        let is_shown = shown().await;
-        let keys: Vec<_> = objects.into_iter().map(|(key, _)| key).collect();
-        let deleted = self.delete_all(&old, &keys, |objects| moving.deleted(objects)).await;
+        let is_shown = shown(&moved).await;
+        let versions: Vec<_> = moved.0.into_iter().collect();
+        let deleted = self.delete_all(&old, versions, |objects| moving.deleted(objects)).await;
         if deleted.is_ok() {
             moving.end();
         }
@@ -172,23 +188,50 @@ impl Namespace {
         }
     }
 
-    /// Deletes all of these, and tells how many have gone after each batch.
+    /// Deletes all of these below a directory, and tells how many have gone after each batch. What others have put in
+    /// the place of one stays.
     pub(super) async fn delete_all(
         &self,
         folder: &Folder,
-        keys: &[ObjectKey],
+        versions: Vec<(ObjectKey, ETag)>,
         gone: impl Fn(usize),
     ) -> Result<()> {
-        for batch in keys.chunks(DELETES_MAX) {
-            if let Some((_, error)) = self.gateway(folder.bucket).delete_many(batch).await?.into_iter().next()
-            {
-                self.learn_delete(folder, Some(&error));
-                return Err(error.into());
+        let gateway = self.gateway(folder.bucket);
+        let all = versions.len();
+        let versions = match gateway.deletes_versions_at_once() {
+            true => versions,
+            false => self.still_there(folder, versions).await?,
+        };
+        let mut replaced = all - versions.len();
+        for batch in versions.chunks(DELETES_MAX) {
+            for (_, left) in gateway.delete_versions(batch).await? {
+                match left {
+                    Ok(_) => replaced += 1,
+                    Err(error) => {
+                        self.learn_delete(folder, Some(&error));
+                        return Err(error.into());
+                    }
+                }
             }
-            batch.iter().for_each(|key| self.witnesses(folder.bucket).remove(key));
+            batch.iter().for_each(|(key, _)| self.witnesses(folder.bucket).remove(key));
             gone(batch.len());
         }
+        if replaced > 0 {
+            let (bucket, prefix) = (gateway.bucket(), &folder.prefix);
+            tracing::warn!(%bucket, %prefix, replaced, "others changed files while their directory was moved; what they made of them stays at the old place");
+        }
         Ok(())
+    }
+
+    /// Those of these versions that are there now, where no condition of the deletion that follows makes sure of it.
+    async fn still_there(
+        &self,
+        folder: &Folder,
+        versions: Vec<(ObjectKey, ETag)>,
+    ) -> Result<Vec<(ObjectKey, ETag)>> {
+        let now = self.all_below(folder).await?;
+        let now: HashMap<_, _> = now.into_iter().map(|(key, meta)| (key, meta.etag)).collect();
+        Ok(versions.into_iter().filter(|(key, version)| now.get(key) == Some(version)).collect())
     }
 
     fn directory_moved(&self, old: &Folder, new: &Folder, from: &Place, onto: &Place) {
@@ -212,35 +255,65 @@ async fn copy_all(
     objects: &[(ObjectKey, ObjectMeta)],
     condition: &Precondition,
     copied: impl Fn(),
-) -> Result<()> {
-    let mut copies = JoinSet::new();
+) -> Result<Moved> {
+    let (mut copies, mut moved) = (JoinSet::new(), Moved::default());
     for (key, meta) in objects {
         let target = old.rebase(key, new).expect("listed below the prefix");
         let target = ObjectKey::parse(target)?;
         if copies.len() >= COPIES_MAX {
-            joined(copies.join_next().await)?;
+            moved.0.extend(joined(copies.join_next().await)?);
             copied();
         }
         let (gateway, key, meta) = (Arc::clone(gateway), key.clone(), meta.clone());
         let condition = condition.clone();
-        copies.spawn(async move {
-            let keep: Option<&NewObject> = None;
-            gateway.copy(&gateway, &key, &meta, &target, keep, &condition).await
-        });
+        copies.spawn(async move { copy_current(&gateway, (key, meta), &target, &condition).await });
     }
     while let Some(copy) = copies.join_next().await {
-        joined(Some(copy))?;
+        moved.0.extend(joined(Some(copy))?);
         copied();
     }
-    Ok(())
+    Ok(moved)
 }
 
-fn joined<T>(outcome: Option<Result<Result<T, S3Error>, tokio::task::JoinError>>) -> Result<()> {
-    match outcome {
-        Some(Ok(copied)) => Ok(copied.map(drop)?),
-        Some(Err(error)) => Err(Error::caused(Kind::Io, "a copy", error)),
-        None => Ok(()),
+/// Copies what is under a key now, and returns the version that this was; `None` where nothing is any more.
+async fn copy_current(
+    gateway: &Arc<Gateway>,
+    (old, mut meta): (ObjectKey, ObjectMeta),
+    key: &ObjectKey,
+    condition: &Precondition,
+) -> Result<Option<(ObjectKey, ETag)>> {
+    for attempt in 1.. {
+        let (source, target) = (gateway, gateway);
+        let copying = Copying { source, old: &old, meta: &meta, target, key, new: None, condition };
+        let error = match copying.make().await {
+            Ok(_) => return Ok(Some((old, meta.etag))),
+            Err(error) if error.kind() == S3ErrorKind::Absent => return Ok(None),
+            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => error,
+            Err(error) => return Err(error.into()),
+        };
+        match gateway.head(&old).await {
+            Ok(now) if now.etag == meta.etag => return Err(target_is_there(error)),
+            // Somebody has replaced it since it was listed.
+            Ok(now) if attempt < REPLACEMENTS_MAX => meta = now,
+            Err(error) if error.kind() == S3ErrorKind::Absent => return Ok(None),
+            _ => return Err(error.into()),
+        }
     }
+    unreachable!("the last attempt returns")
+}
+
+type Copied = Option<(ObjectKey, ETag)>;
+
+fn joined(outcome: Option<Result<Result<Copied>, tokio::task::JoinError>>) -> Result<Copied> {
+    match outcome {
+        Some(Ok(copied)) => copied,
+        Some(Err(error)) => Err(Error::caused(Kind::Io, "a copy", error)),
+        None => Ok(None),
+    }
+}
+
+fn target_is_there(error: S3Error) -> Error {
+    Error::caused(Kind::Exists, "the target is there", error)
 }
 
 /// Between buckets a copy may be refused where each file by itself could be read and written;
@@ -255,6 +328,9 @@ fn across(from: &Place, onto: &Place, error: S3Error) -> Error {
         error
     }
 }
+
+/// Who replaces an object faster than it can be copied does not stop.
+const REPLACEMENTS_MAX: u32 = 4;
 
 /// Copies under way at once.
 const COPIES_MAX: usize = 32;

@@ -47,11 +47,10 @@ pub(super) fn choose(
         73..75 => Op::List { path: chooser.directory() },
         75..78 => Op::MakeDirectory { path: chooser.openable(path)? },
         78..80 => Op::RemoveDirectory { path },
-        80..84 => Op::Remove { path: chooser.removable(path)? },
+        80..84 => Op::Remove { path },
         84..91 => {
             let onto = chooser.openable(chooser.path(step.other))?;
-            // When the answer to a copy that must not replace anything is lost, nobody knows whose the target is.
-            let may_replace = script.troubled || !step.fill.is_multiple_of(5);
+            let may_replace = !step.fill.is_multiple_of(5);
             Op::Rename { from: path, onto, may_replace }
         }
         91 => Op::Forget,
@@ -99,13 +98,6 @@ impl Chooser<'_> {
     fn foreign(&self, path: String) -> Option<String> {
         let is_below_a_file = path.match_indices('/').any(|(at, _)| self.state.is_file(&path[..at]));
         (!is_below_a_file && !self.state.is_directory(&path)).then_some(path)
-    }
-
-    /// Not a file that is being made under a name that others took: what is removed then is ours, and theirs is seen
-    /// again as soon as an absent name is asked for again.
-    fn removable(&self, path: String) -> Option<String> {
-        let is_taken = self.state.is_pending(&path) && self.state.is_stored(&path);
-        (!is_taken).then_some(path)
     }
 
     fn stored(&self, path: String) -> Option<String> {

@@ -763,15 +763,19 @@ impl Reference {
         }
         let held =
             file.session.as_ref().and_then(|session| session.base.as_ref()).or(file.committed.as_ref());
-        if held.map(|version| version.id) != self.store.get(from).map(|version| version.id) {
+        let is_overtaken = held.map(|version| version.id) != self.store.get(from).map(|version| version.id);
+        if is_overtaken && file.session.is_some() {
             return self.refused(&[Kind::Changed]);
         }
         let renamed = self.with(|next| {
             next.move_object(from, onto);
-            let version = next.store[onto].clone();
+            let (version, line) = (next.store[onto].clone(), next.fresh());
             let file = next.files.get_mut(&id).expect("it is open");
             file.path = Some(onto.to_owned());
-            file.follow(version);
+            match is_overtaken {
+                true => file.become_of_others(version, line),
+                false => file.follow(version),
+            }
         });
         renamed.done()
     }
@@ -841,8 +845,10 @@ impl Reference {
                 if let Some(file) = next.file_at(&key).and_then(|id| next.files.get_mut(&id)) {
                     let held = file.session.as_ref().and_then(|session| session.base.as_ref());
                     let held = held.or(file.committed.as_ref()).map(|version| version.id);
-                    if held == Some(version.id) {
-                        file.follow(arrived);
+                    match held == Some(version.id) {
+                        true => file.follow(arrived),
+                        false if file.session.is_none() => file.become_of_others(arrived, id),
+                        false => {}
                     }
                 }
             }
@@ -893,6 +899,11 @@ impl File {
     fn is_pending(&self) -> bool {
         let is_live = self.session.as_ref().is_some_and(|session| session.failed.is_none());
         self.committed.is_none() && is_live
+    }
+
+    /// Nobody writes it, and this is what others have made of it.
+    fn become_of_others(&mut self, version: Version, line: u64) {
+        (self.line, self.mode, self.committed) = (line, version.mode, Some(version));
     }
 
     /// The version that it is based on is this one now.

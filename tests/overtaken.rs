@@ -1,0 +1,115 @@
+//! Files that are open here while others replace or delete them: what their names show, and what can be done to them.
+#![cfg(feature = "emulator")]
+#![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
+
+use std::time::Duration;
+
+use s3xmount::error::Kind;
+use s3xmount::fs::AttributeChange;
+
+use crate::support::{How, Mount, Options, World, failure};
+
+/// A mount that asks S3 about each name anew.
+async fn forgetful(world: &World) -> Mount {
+    world.mount_with(Options { lifetime: Duration::ZERO, ..Options::default() }).await
+}
+
+#[tokio::test]
+async fn a_name_that_was_lost_shows_what_has_it_although_a_reader_stays() {
+    let world = World::new();
+    let mount = world.mount().await;
+    let writer = mount.open("a/new", How::Edit).await.unwrap();
+    writer.write(0, b"ours").await.unwrap();
+    world.put("a/new", "theirs, and longer");
+    assert_eq!(failure(writer.flush().await), Kind::Exists);
+    let reader = mount.open("a/new", How::Read).await.unwrap();
+    assert_eq!(failure(writer.close().await), Kind::Exists);
+    assert_eq!(mount.stat("a/new").await.unwrap().size, 18);
+    assert_eq!(failure(reader.read(0, 10).await), Kind::Changed, "what it was opened on is set aside");
+    assert_eq!(mount.read_file("a/new").await.unwrap(), b"theirs, and longer");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_update_that_was_lost_shows_what_has_the_name_although_a_reader_stays() {
+    let world = World::new();
+    let mount = world.mount().await;
+    world.put("a/log", "one\n");
+    let writer = mount.open("a/log", How::Edit).await.unwrap();
+    let reader = mount.open("a/log", How::Read).await.unwrap();
+    assert_eq!(reader.read(0, 4).await.unwrap(), b"one\n");
+    writer.write(4, b"two\n").await.unwrap();
+    writer.change(AttributeChange { mode: Some(0o640), ..Default::default() }).await.unwrap();
+    world.put("a/log", "theirs");
+    assert_eq!(failure(writer.close().await), Kind::Changed);
+    let shown = mount.stat("a/log").await.unwrap();
+    assert_eq!((shown.size, shown.mode), (6, 0o644), "and no mode that was lost with the bytes");
+    assert_eq!(failure(reader.read(0, 4).await), Kind::Changed, "never bytes of two versions");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_name_shows_now_is_moved_whoever_reads_what_it_was() {
+    let world = World::new();
+    let mount = world.mount().await;
+    world.put("a/old", "one");
+    let reader = mount.open("a/old", How::Read).await.unwrap();
+    assert_eq!(reader.read(0, 3).await.unwrap(), b"one");
+    world.put("a/old", "another");
+    mount.rename("a/old", "a/moved").await.unwrap();
+    assert_eq!((world.stored("a/moved").unwrap(), world.stored("a/old")), (b"another".to_vec(), None));
+    assert_eq!(mount.stat("a/moved").await.unwrap().size, 7);
+    assert_eq!(failure(reader.read(0, 3).await), Kind::Changed, "never bytes of two versions");
+    assert_eq!(mount.read_file("a/moved").await.unwrap(), b"another");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_directory_has_now_is_moved_whoever_reads_what_it_was() {
+    let world = World::new();
+    let mount = world.mount().await;
+    world.put("a/old/f", "one");
+    world.put("a/old/g", "same");
+    let (reader, other) =
+        (mount.open("a/old/f", How::Read).await.unwrap(), mount.open("a/old/g", How::Read).await.unwrap());
+    assert_eq!(reader.read(0, 3).await.unwrap(), b"one");
+    assert_eq!(other.read(0, 2).await.unwrap(), b"sa");
+    world.put("a/old/f", "another");
+    mount.rename("a/old", "a/moved").await.unwrap();
+    assert_eq!(failure(reader.read(0, 3).await), Kind::Changed, "never bytes of two versions");
+    assert_eq!(other.read(2, 2).await.unwrap(), b"me", "and what is the same is read on");
+    assert_eq!(mount.stat("a/moved/f").await.unwrap().size, 7);
+    assert_eq!(mount.read_file("a/moved/f").await.unwrap(), b"another");
+    reader.close().await.unwrap();
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_removes_a_file_in_the_making_sees_who_else_has_the_name() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    let writer = mount.open("a/new", How::Edit).await.unwrap();
+    writer.write(0, b"ours").await.unwrap();
+    world.put("a/new", "theirs");
+    mount.remove("a/new").await.unwrap();
+    assert_eq!(mount.read_file("a/new").await.unwrap(), b"theirs");
+    writer.close().await.unwrap();
+    assert_eq!(world.stored("a/new").unwrap(), b"theirs");
+}
+
+#[tokio::test]
+async fn a_change_of_mode_does_not_show_a_file_that_others_deleted() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    // The mount knows that it may write and copy here, so changes of modes may wait.
+    mount.write_file("a/other", b"x").await.unwrap();
+    mount.rename("a/other", "a/renamed").await.unwrap();
+    world.put("a/file", "bytes");
+    let reader = mount.open("a/file", How::Read).await.unwrap();
+    world.delete("a/file");
+    let changed = reader.change(AttributeChange { mode: Some(0o644), ..Default::default() }).await;
+    assert!(matches!(failure(changed), Kind::NotFound | Kind::Changed));
+    assert!(!mount.exists("a/file").await);
+    reader.close().await.unwrap();
+    assert!(world.object_at("a/file").is_none());
+}
