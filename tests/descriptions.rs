@@ -43,6 +43,21 @@ async fn at_work(world: &World, options: Options) -> Mount {
 }
 
 #[tokio::test]
+async fn what_s3_copied_for_an_open_file_shows_that_the_next_change_may_wait() {
+    let world = World::new();
+    let mount = world.mount().await;
+    for (path, requests) in [("a/f", 1), ("a/g", 0)] {
+        let file = mount.open(path, How::Edit).await.unwrap();
+        file.write(0, b"bytes").await.unwrap();
+        file.flush().await.unwrap();
+        world.forget_requests();
+        file.change(mode(0o640)).await.unwrap();
+        assert_eq!((world.count("CopyObject"), world.requests()), (requests, requests), "{path}");
+        file.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn changes_that_follow_each_other_are_told_s3_once() {
     let world = World::new();
     let mount = at_work(&world, Options::default()).await;

@@ -113,6 +113,9 @@ impl Filesystem {
     /// A commit has made a version, where it was to or beside that.
     pub(super) fn adopt(&self, file: &Arc<OpenFile>, receipt: &CommitReceipt) {
         let place = file.state().place.clone();
+        if let Some(place) = place.as_ref().filter(|_| receipt.is_by_copy()) {
+            self.namespace().has_copied(&place.folder);
+        }
         match place {
             Some(place) if receipt.is_beside() => self.adopt_beside(file, &place, receipt),
             // Renamed meanwhile, by somebody who has adopted what is there.

@@ -58,7 +58,7 @@ impl Filesystem {
         let receipt = session.copy_from(origin).await?.ok_or_else(plainly)?;
         // Renamed meanwhile: whoever did that has adopted what is there.
         if file.state().place == place {
-            self.adopt_version(&file, receipt.meta().clone());
+            self.adopt(&file, &receipt);
         }
         if size > extent.length {
             session.truncate(extent.length)?;

@@ -52,9 +52,14 @@ pub struct CommitReceipt {
     /// Its key, which after a lost race may not be the one that was meant ([`conflict`](super::conflict)).
     key: ObjectKey,
     is_beside: bool,
+    is_by_copy: bool,
 }
 
 impl CommitReceipt {
+    fn of_bytes(meta: ObjectMeta, key: &ObjectKey) -> Self {
+        Self { meta, key: key.clone(), is_beside: false, is_by_copy: false }
+    }
+
     /// The version that the commit made.
     pub fn meta(&self) -> &ObjectMeta {
         &self.meta
@@ -68,6 +73,11 @@ impl CommitReceipt {
     /// Whether that is a second name, because somebody else has the one that was meant.
     pub fn is_beside(&self) -> bool {
         self.is_beside
+    }
+
+    /// Whether S3 has made it as a copy of another version, by which we know that it does that for us.
+    pub fn is_by_copy(&self) -> bool {
+        self.is_by_copy
     }
 
     pub(super) fn beside(self) -> Self {
@@ -148,7 +158,7 @@ impl Commit {
             };
             match commit.settle(&error).await {
                 Some(meta) => {
-                    return Ok(CommitReceipt { meta, key: commit.target.key.clone(), is_beside: false });
+                    return Ok(CommitReceipt::of_bytes(meta, &commit.target.key));
                 }
                 // With what is known of the server by now, parts are not copied any more.
                 None if error.kind() == S3ErrorKind::Unsupported && attempt == 1 && !commit.copies() => {}
@@ -367,7 +377,7 @@ impl Commit {
 
     fn receipt(&self, etag: ETag, object: NewObject) -> CommitReceipt {
         let meta = described(etag, self.snapshot.size, object);
-        CommitReceipt { meta, key: self.target.key.clone(), is_beside: false }
+        CommitReceipt::of_bytes(meta, &self.target.key)
     }
 }
 
@@ -380,7 +390,7 @@ pub(super) async fn describe(target: &Target, version: &ObjectMeta) -> Result<Co
     let object = named(&target.object, &commit_id);
     let condition = Precondition::MustMatch(version.etag.clone());
     let Target { gateway, key, .. } = target;
-    let receipt = |meta| CommitReceipt { meta, key: key.clone(), is_beside: false };
+    let receipt = |meta| CommitReceipt { is_by_copy: true, ..CommitReceipt::of_bytes(meta, key) };
     match gateway.copy(gateway, key, version, key, Some(&object), &condition).await {
         Ok(etag) => Ok(receipt(described(etag, version.size, object))),
         Err(error) if may_hide_an_effect(error.kind()) => match seen(target, &commit_id).await {
@@ -401,7 +411,7 @@ pub(super) async fn copy(
     let object = named(&target.object, &commit_id);
     let (Target { gateway, key, .. }, Origin { gateway: source, key: source_key, version }) =
         (target, origin);
-    let receipt = |meta| CommitReceipt { meta, key: key.clone(), is_beside: false };
+    let receipt = |meta| CommitReceipt { is_by_copy: true, ..CommitReceipt::of_bytes(meta, key) };
     match gateway.copy(source, source_key, version, key, Some(&object), condition).await {
         Ok(etag) => Ok(receipt(described(etag, version.size, object))),
         Err(error) if may_hide_an_effect(error.kind()) => match seen(target, &commit_id).await {

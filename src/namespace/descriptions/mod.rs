@@ -251,6 +251,11 @@ impl Namespace {
         self.tasks.spawn("resume descriptions", async move { namespace.tell_descriptions().await.is_ok() });
     }
 
+    /// S3 has copied something into a directory, at the wish of somebody else.
+    pub fn has_copied(&self, folder: &Folder) {
+        self.descriptions.copied(folder);
+    }
+
     /// Whether a change of what a file says about itself may wait.
     pub fn may_describe_later(&self, place: &Place) -> bool {
         let state = self.descriptions.state.lock();
