@@ -5,6 +5,7 @@
 use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::{CannedAcl, Lack};
 use s3xmount::error::Kind;
+use s3xmount::fs::{AttributeChange, Replace};
 use s3xmount::s3::Server;
 
 use crate::support::{How, MIB, Mount, Options, World, failure, pattern};
@@ -154,6 +155,44 @@ async fn a_server_that_honours_conditions_proves_it_once() {
     assert_eq!(writes("a/second").await, (1, 0), "the condition is enough");
     // Nobody sees the object of somebody else replaced while this was found out.
     assert_eq!(world.stored("a/first").unwrap(), b"new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_honours_conditions_of_copies_proves_it_once() {
+    let (world, mount) = lacking(&[]).await;
+    let moves = |from: &'static str, onto: &'static str| async {
+        mount.write_file(from, b"bytes").await.unwrap();
+        world.forget_requests();
+        mount.rename_as(from, onto, Replace::Refused).await.unwrap();
+        assert_eq!((world.stored(from), world.stored(onto).unwrap()), (None, b"bytes".to_vec()));
+        (world.count("CopyObject"), world.count("HeadObject"))
+    };
+    // Looked up, looked for, copied, and proven; and the source is looked at, of which a refusal may speak, too.
+    assert_eq!(moves("a/one", "a/two").await, (2, 3));
+    assert_eq!(moves("a/three", "a/four").await, (1, 0), "the condition is enough");
+    // A change of mode is a copy of the object onto itself, which has the condition of its source.
+    let mode = AttributeChange { mode: Some(0o640), ..Default::default() };
+    world.forget_requests();
+    mount.change("a/four", mode).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!((world.count("CopyObject"), world.requests()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_onto_what_others_made_without_the_help_of_the_server() {
+    for lack in [Lack::IgnoresConditions, Lack::RefusesConditions] {
+        let (world, mount) = lacking(&[lack]).await;
+        mount.write_file("a/first", b"ours").await.unwrap();
+        mount.rename_as("a/first", "a/second", Replace::Refused).await.unwrap();
+        mount.write_file("a/ours", b"ours").await.unwrap();
+        assert!(!mount.exists("a/theirs").await);
+        world.put("a/theirs", "theirs");
+        assert_eq!(failure(mount.rename_as("a/ours", "a/theirs", Replace::Refused).await), Kind::Exists);
+        assert_eq!(
+            (world.stored("a/ours").unwrap(), world.stored("a/theirs").unwrap()),
+            (b"ours".to_vec(), b"theirs".to_vec())
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,9 +22,10 @@
 //! sent a second time when it has succeeded, with the same bytes and the same condition, which our own
 //! object must now fail. 412 proves the server good. If it succeeds, the condition was ignored, and
 //! what was overwritten is what we had written a moment before. (It costs one request for a mount, and
-//! in a versioned bucket of a server that ignores it one version more.)
-//! CompleteMultipartUpload and CopyObject cannot be repeated without harm; they look first until some
-//! 412 shows that they need not.
+//! in a versioned bucket of a server that ignores it one version more.) In the same way the first small
+//! CopyObject onto nothing is sent again. CompleteMultipartUpload cannot be repeated; it looks first until some
+//! 412 shows that it need not. So does a copy onto a version, as a 412 may be about its source; a copy of an object
+//! onto itself has the condition of its source, which says the same and which all servers know.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -147,7 +148,8 @@ impl Gateway {
     ) {
         let is_told = |error: &S3Error| error.status() == Some(412);
         match outcome {
-            Err(error) if concession.sends_condition && is_told(error) => {
+            // Of a copy it may speak of the source.
+            Err(error) if concession.sends_condition && is_told(error) && writing != Writing::Copy => {
                 self.conditions.set(writing, condition, Standing::Honoured);
             }
             Ok(_) if !concession.sends_condition && *condition != Precondition::Whatever => {
@@ -158,17 +160,23 @@ impl Gateway {
         }
     }
 
-    /// Whether the PutObject that just made `etag` may serve to find out if its condition meant anything.
-    pub(super) fn wants_proof(&self, condition: &Precondition, etag: &ETag, bytes: usize) -> bool {
+    /// Whether the write that just made `etag` may serve to find out if its condition meant anything.
+    pub(super) fn wants_proof(
+        &self,
+        writing: Writing,
+        condition: &Precondition,
+        etag: &ETag,
+        bytes: u64,
+    ) -> bool {
         let would_fail = match condition {
             Precondition::MustNotExist => true,
             // The same content over again has the same ETag, and the condition holds still.
-            Precondition::MustMatch(before) => before != etag,
+            Precondition::MustMatch(before) => writing == Writing::Put && before != etag,
             Precondition::Whatever => false,
         };
         would_fail
             && bytes <= PROOF_BYTES_MAX
-            && self.conditions.standing(Writing::Put, condition) == Standing::Unproven
+            && self.conditions.standing(writing, condition) == Standing::Unproven
             && self.conditions.begin_proof()
     }
 
@@ -176,6 +184,7 @@ impl Gateway {
     /// version that is there now.
     pub(super) async fn prove(
         &self,
+        writing: Writing,
         key: &ObjectKey,
         condition: &Precondition,
         etag: ETag,
@@ -183,11 +192,11 @@ impl Gateway {
     ) -> ETag {
         match again {
             Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
-                self.conditions.set(Writing::Put, condition, Standing::Honoured);
+                self.conditions.set(writing, condition, Standing::Honoured);
                 etag
             }
             Ok(etag) => {
-                self.conditions.set(Writing::Put, condition, Standing::Ignored);
+                self.conditions.set(writing, condition, Standing::Ignored);
                 self.gaps.note(Gap::ConditionsIgnored);
                 etag
             }
@@ -209,10 +218,10 @@ fn holds(condition: &Precondition, there: Option<&ETag>) -> bool {
 }
 
 /// Bytes that are sent twice without anybody noticing the time.
-const PROOF_BYTES_MAX: usize = 1 << 20;
+const PROOF_BYTES_MAX: u64 = 1 << 20;
 
-/// One for each kind of condition, and some that get no answer.
-const PROOFS_MAX: u32 = 6;
+/// One for each kind of write and condition, and some that get no answer.
+const PROOFS_MAX: u32 = 8;
 
 #[cfg(test)]
 mod tests {

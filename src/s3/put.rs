@@ -127,11 +127,11 @@ impl Gateway {
         let wish = self.wish(Writing::Put, true, condition);
         let once = |concession| self.put_if_it_holds(key, &body, new, condition, concession);
         let etag = self.conceding(wish, once).await?;
-        if !self.wants_proof(condition, &etag, body.len()) {
+        if !self.wants_proof(Writing::Put, condition, &etag, body.len() as u64) {
             return Ok(etag);
         }
         let again = self.put_once(key, &body, new, condition, self.known_concession(wish)).await;
-        Ok(self.prove(key, condition, etag, again).await)
+        Ok(self.prove(Writing::Put, key, condition, etag, again).await)
     }
 
     async fn put_if_it_holds(
@@ -190,9 +190,38 @@ impl Gateway {
         if source_meta.size > limits::PART_BYTES_MAX {
             return self.copy_in_parts(source, source_key, source_meta, key, new, condition).await;
         }
-        let wish = self.wish(Writing::Copy, false, condition);
         let copied = Copied { source, key: source_key, meta: source_meta };
-        self.conceding(wish, |concession| self.copy_once(copied, key, new, condition, concession)).await
+        let is_said_of_source = copied.is_onto_itself(self, key)
+            && *condition == Precondition::MustMatch(source_meta.etag.clone());
+        let condition = match is_said_of_source && !self.keeps_to_on_copies(condition) {
+            true => &Precondition::Whatever,
+            false => condition,
+        };
+        let wish = self.wish(Writing::Copy, false, condition);
+        let etag = self
+            .conceding(wish, |concession| self.copy_if_it_holds(copied, key, new, condition, concession))
+            .await?;
+        if !self.wants_proof(Writing::Copy, condition, &etag, source_meta.size) {
+            return Ok(etag);
+        }
+        let again = self.copy_once(copied, key, new, condition, self.known_concession(wish)).await;
+        // That the source is another by now is answered in the same words.
+        if again.is_err() && !source.head(source_key).await.is_ok_and(|now| now.etag == source_meta.etag) {
+            return Ok(etag);
+        }
+        Ok(self.prove(Writing::Copy, key, condition, etag, again).await)
+    }
+
+    async fn copy_if_it_holds(
+        &self,
+        copied: Copied<'_>,
+        key: &ObjectKey,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
+        self.look_first(Writing::Copy, key, condition).await?;
+        self.copy_once(copied, key, new, condition, concession).await
     }
 
     async fn copy_once(
@@ -203,7 +232,6 @@ impl Gateway {
         condition: &Precondition,
         concession: Concession,
     ) -> Result<ETag, S3Error> {
-        self.look_first(Writing::Copy, key, condition).await?;
         let request = self.request("CopyObject", Some(key.as_str()));
         let _permit = self.permit().await;
         let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
@@ -314,6 +342,13 @@ struct Copied<'a> {
     source: &'a Gateway,
     key: &'a ObjectKey,
     meta: &'a ObjectMeta,
+}
+
+impl Copied<'_> {
+    /// Whether the target is the source, so that a condition on the one speaks of the other.
+    fn is_onto_itself(&self, target: &Gateway, key: &ObjectKey) -> bool {
+        self.source.bucket == target.bucket && self.key == key
+    }
 }
 
 pub(super) fn metadata(user: &UserMetadata) -> HashMap<String, String> {

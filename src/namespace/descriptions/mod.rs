@@ -463,10 +463,7 @@ impl Namespace {
     async fn tell_of_file(&self, place: &Place, meta: &ObjectMeta, new: &NewObject) -> Result<ObjectMeta> {
         let gateway = self.gateway(place.folder.bucket);
         let key = place.folder.prefix.file(&place.name)?;
-        // The source has a condition in any case, and is the same object.
-        let condition = Some(Precondition::MustMatch(meta.etag.clone()));
-        let condition = condition.filter(|condition| gateway.keeps_to_on_copies(condition));
-        let condition = condition.unwrap_or(Precondition::Whatever);
+        let condition = Precondition::MustMatch(meta.etag.clone());
         let meta = match gateway.copy(gateway, &key, meta, &key, Some(new), &condition).await {
             Ok(etag) => described(etag, meta.size, new),
             // By our own request, perhaps, whose answer was lost: a copy may have another ETag.
