@@ -169,7 +169,7 @@ async fn a_server_that_honours_conditions_of_copies_proves_it_once() {
     };
     // Looked up, looked for, copied, and proven; and the source is looked at, of which a refusal may speak, too.
     assert_eq!(moves("a/one", "a/two").await, (2, 3));
-    assert_eq!(moves("a/three", "a/four").await, (1, 0), "the condition is enough");
+    assert_eq!(moves("a/three", "a/four").await, (1, 1), "looked up; the condition is enough");
     // A change of mode is a copy of the object onto itself, which has the condition of its source.
     let mode = AttributeChange { mode: Some(0o640), ..Default::default() };
     world.forget_requests();
