@@ -2,10 +2,12 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
+use std::collections::BTreeMap;
+
 use s3xmount::error::Kind;
 use s3xmount::fs::{Access, FileKind, OpenOptions, Special};
 
-use crate::support::{How, OWNER, World, failure};
+use crate::support::{How, Mount, OWNER, World, failure};
 
 #[tokio::test]
 async fn fifos_sockets_and_device_nodes_are_kept_by_their_mode() {
@@ -35,6 +37,59 @@ async fn fifos_sockets_and_device_nodes_are_kept_by_their_mode() {
         mount.rename(&path, &format!("b/{name}")).await.unwrap();
         assert_eq!(mount.stat(&format!("b/{name}")).await.unwrap().device, device);
     }
+}
+
+/// The kinds in a directory, as the kernel asks for them: the first entries with their attributes, the rest without.
+async fn kinds(mount: &Mount, path: &str) -> BTreeMap<String, FileKind> {
+    let (fs, ino) = (mount.filesystem(), mount.stat(path).await.unwrap().ino);
+    let handle = fs.open_directory(ino).unwrap();
+    let first = fs.read_directory_described(handle, 0).await.unwrap();
+    let mut entries: Vec<_> = first.into_iter().map(|entry| entry.listed).collect();
+    loop {
+        let more = fs.read_directory(handle, entries.last().unwrap().next).await.unwrap();
+        if more.is_empty() {
+            break;
+        }
+        entries.extend(more);
+    }
+    fs.close_directory(handle);
+    entries.into_iter().filter(|entry| !entry.name.starts_with('.')).map(|at| (at.name, at.kind)).collect()
+}
+
+#[tokio::test]
+async fn a_listing_calls_links_links_however_far_down_they_are() {
+    let world = World::new();
+    let mount = world.mount().await;
+    mount.make_directory("a/bin").await.unwrap();
+    let mut expected = BTreeMap::new();
+    for number in 0..300 {
+        let (name, path) = (format!("{number:03}"), format!("a/bin/{number:03}"));
+        let kind = if number % 3 == 0 { FileKind::Regular } else { FileKind::Symlink };
+        if kind == FileKind::Symlink {
+            let (parent, file_name) = mount.parent(&path).await.unwrap();
+            mount.filesystem().make_symlink(parent, &file_name, "../target", OWNER).await.unwrap();
+        } else {
+            mount.write_file(&path, b"a program").await.unwrap();
+        }
+        expected.insert(name, kind);
+    }
+    assert_eq!(kinds(&mount, "a/bin").await, expected, "what was made here is known");
+    let other = world.mount().await;
+    assert_eq!(kinds(&other, "a/bin").await, expected, "and what others made is asked for");
+}
+
+#[tokio::test]
+async fn a_listing_without_links_asks_about_no_more_than_the_kernel_wants_to_know() {
+    let world = World::new();
+    let mount = world.mount().await;
+    mount.make_directory("a/many").await.unwrap();
+    for number in 0..300 {
+        mount.write_file(&format!("a/many/{number:03}"), b"a file").await.unwrap();
+    }
+    let other = world.mount().await;
+    world.forget_requests();
+    assert_eq!(kinds(&other, "a/many").await.len(), 300);
+    assert!(world.count("HeadObject") <= 130, "{}", world.count("HeadObject"));
 }
 
 #[tokio::test]

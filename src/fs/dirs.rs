@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Filesystem;
 use super::attr::{Attributes, FileKind};
 use super::handle::{DirectoryHandle, HandleId, OpenFile};
+use super::kinds::note_kinds;
 use crate::error::Result;
 use crate::name::FileName;
 use crate::namespace::{Directory, DirectoryEntry, Entry, Folder, Ino, Lookup, Node, Place, Species, number};
@@ -45,7 +46,7 @@ pub struct Listed {
     pub ino: Ino,
     /// The position after it, to go on from.
     pub next: u64,
-    /// File or directory.
+    /// What it is, as far as is known; else a file.
     pub kind: FileKind,
     /// Its name.
     pub name: String,
@@ -105,7 +106,12 @@ impl Filesystem {
     pub fn open_directory(&self, ino: Ino) -> Result<HandleId> {
         let directory = self.namespace().directory(ino)?;
         let stream = tokio::sync::Mutex::new(self.namespace().read_directory(&directory));
-        Ok(self.handles.add_directory(DirectoryHandle { ino, directory, stream }))
+        Ok(self.handles.add_directory(DirectoryHandle {
+            ino,
+            directory,
+            stream,
+            has_others: Default::default(),
+        }))
     }
 
     /// Reads a directory from a position on: at least one entry unless it ends there.
@@ -114,7 +120,9 @@ impl Filesystem {
     /// [`Denied`](crate::error::Kind::Denied) without the right to list.
     pub async fn read_directory(&self, handle: HandleId, from: u64) -> Result<Vec<Listed>> {
         let handle = self.handles.directory(handle)?;
-        self.entries(&handle, from, ENTRIES_PER_READ).await
+        let mut entries = self.entries(&handle, from, ENTRIES_PER_READ).await?;
+        self.tell_kinds(&handle, &mut entries).await;
+        Ok(entries)
     }
 
     /// Reads a directory as [`read_directory`](Self::read_directory) does and describes what it
@@ -139,11 +147,17 @@ impl Filesystem {
         let described = entries.into_iter().filter_map(|listed| match is_dots(&listed.name) {
             true => Some(Described { listed, shown: None }),
             false => match lookups.next()? {
-                Lookup::Found(entry) => Some(Described { listed, shown: Some(self.shown(&entry)) }),
+                Lookup::Found(entry) => {
+                    let shown = self.shown(&entry);
+                    let listed = Listed { kind: shown.attributes.kind, ..listed };
+                    Some(Described { listed, shown: Some(shown) })
+                }
                 Lookup::Absent(_) => None,
             },
         });
-        Ok(described.collect())
+        let described: Vec<_> = described.collect();
+        note_kinds(&handle, described.iter().map(|entry| &entry.listed));
+        Ok(described)
     }
 
     /// Has names described, by the fetch of a small file where that has begun, and else by asking.

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
@@ -115,6 +115,8 @@ pub(super) struct DirectoryHandle {
     /// Its entries so far. Asynchronous, because whoever reads on waits for the next page, and a
     /// second reader of the same handle wants that same page.
     pub(super) stream: tokio::sync::Mutex<DirectoryStream>,
+    /// Whether it has come by anything that is neither a file nor a directory.
+    pub(super) has_others: AtomicBool,
 }
 
 impl OpenState {

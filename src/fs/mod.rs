@@ -14,6 +14,7 @@
 //! | `copying.rs` | copy_file_range |
 //! | `closing.rs` | flush, fsync, release, and the commits they ask for |
 //! | `dirs.rs` | lookup, what `stat` shows, opendir, readdir, mkdir, rmdir |
+//! | `kinds.rs` | what `readdir` calls a link, and what a file |
 //! | `special.rs` | symbolic links, FIFOs, sockets, device nodes |
 //! | `describing.rs` | changes of mode, owner, times |
 //! | `moves.rs` | rename, unlink |
@@ -36,6 +37,7 @@ mod files;
 mod fill;
 mod handle;
 mod kept;
+mod kinds;
 mod media_type;
 mod moves;
 mod passed;

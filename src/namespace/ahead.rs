@@ -24,6 +24,15 @@ impl Namespace {
         Some(files)
     }
 
+    /// What this mount knows of an object, if it is believed still.
+    pub fn heard_of(&self, place: &Place) -> Option<ObjectMeta> {
+        let waiting = self.waiting_answer(&place.folder, &place.name);
+        match waiting.or_else(|| self.cache.answer(&place.folder, &place.name))?.presence {
+            Presence::File(meta) => Some(meta),
+            Presence::Directory(_) | Presence::Absent | Presence::Unseen => None,
+        }
+    }
+
     /// An object was fetched that S3 was asked for at `asked`.
     pub fn fetched(&self, place: &Place, meta: ObjectMeta, asked: Instant) {
         self.readable(place);
