@@ -138,6 +138,18 @@ pub fn detach(mount_point: &Path) -> io::Result<()> {
     }
 }
 
+/// Keeps a descriptor from the programs that this process runs (fcntl(2), `FD_CLOEXEC`).
+///
+/// # Errors
+/// Those of fcntl(2); none is known for a descriptor that is open.
+pub fn close_on_exec(file: &impl AsFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and nothing but numbers is handed over.
+    match unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Which of the two processes this is after [`fork`].
 #[derive(Debug)]
 pub enum Fork {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_credential_types::Credentials as Keys;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -18,7 +19,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use s3xmount::credentials::{Credentials, Options as WhoOptions, StsVariant};
 use s3xmount::emulator::demo::{self, Rights};
-use s3xmount::emulator::{AccessKey, BucketSpec, InProcess, Misdirected, Ownership, User, World as Emulated};
+use s3xmount::emulator::{
+    AccessKey, BucketSpec, Gate, InProcess, Misdirected, On, Ownership, User, World as Emulated,
+};
 use s3xmount::error::{Error, Kind};
 use s3xmount::name::{BucketName, DirPrefix, ObjectKey};
 use s3xmount::s3::{
@@ -27,6 +30,7 @@ use s3xmount::s3::{
 };
 use s3xmount::task::Tasks;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::support::{How, MIB, Options, World, pattern};
 
@@ -285,6 +289,37 @@ async fn one_mount_shows_buckets_of_two_regions() {
 // ---- the stage ----
 
 /// The demo, with its second bucket on another continent.
+// ---- nobody answers ----
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_up_as_late_as_was_said() {
+    let emulator = InProcess::new(two_regions());
+    let bucket = demo::BUCKETS[0];
+    let gateway = Gateway::connect(&in_process(&emulator, &demo::bob()), unknown(bucket)).await.unwrap();
+    emulator.world().seed(bucket, "k", "there");
+    let meta = gateway.head(&key("k")).await.unwrap();
+    let silent = Gate::closed();
+    emulator.world().faults.inject(On::anything().always().hold_request(&silent));
+    let (new, body) = (NewObject::default(), || Body::from(Bytes::from_static(b"bytes")));
+    let target = key("target");
+
+    let begun = Instant::now();
+    let read = gateway.head(&key("k")).await.unwrap_err();
+    let read_after = begun.elapsed();
+    let put = gateway.put(&target, body(), &new, &Precondition::Whatever).await.unwrap_err();
+    let put_after = begun.elapsed() - read_after;
+    let copied = gateway.copy(&gateway, &key("k"), &meta, &target, None, &Precondition::Whatever).await;
+    let copied_after = begun.elapsed() - put_after - read_after;
+
+    let minutes = |least: u64, most: u64| Duration::from_secs(60 * least)..Duration::from_secs(60 * most);
+    assert!(minutes(1, 3).contains(&read_after), "{read_after:?}");
+    assert!(minutes(6, 7).contains(&put_after), "{put_after:?}");
+    assert!(minutes(15, 16).contains(&copied_after), "{copied_after:?}");
+    for error in [read, put, copied.unwrap_err()] {
+        assert_eq!(error.kind(), S3ErrorKind::Unavailable, "{error}");
+    }
+}
+
 fn two_regions() -> Emulated {
     let second = demo::BUCKETS[1];
     let moved = BucketSpec::new(second, demo::ACCOUNT_B).region("eu-west-1");

@@ -42,5 +42,6 @@ mod special_files;
 mod support;
 mod three_rights;
 mod tool_costs;
+mod waiting;
 mod write_calls;
 mod xattrs;

@@ -7,6 +7,9 @@
 //! ```
 //!
 //! Credentials go last, because commits that end during shutdown may need fresh ones.
+//!
+//! No step of the way back lasts for ever, whatever S3 does, and a person in a hurry need not wait for any: each signal
+//! after the first ends the step that is under way.
 
 mod desk;
 pub(crate) mod identities;
@@ -113,15 +116,8 @@ async fn mounted(
     };
     // First, so that the next mount at this place finds it free.
     listening.stop(Duration::from_secs(1)).await;
-    tokio::select! {
-        () = filesystem.finish() => {}
-        name = signals.next() => {
-            tracing::warn!(signal = name, "ended before all that was closed is in S3; the next mount goes on with it");
-            sessions.leave_background();
-            filesystem.finish().await;
-        }
-    }
-    take_down(&tasks, &refreshing).await;
+    finish(&filesystem, &sessions, &mut signals).await;
+    take_down(&tasks, &refreshing, &mut signals).await;
     ended.map_err(|error| Failure::new(format!("the mount ended badly: {error}")))?;
     tracing::info!("unmounted");
     Ok(())
@@ -183,8 +179,31 @@ pub fn new_session(
     })
 }
 
-async fn take_down(tasks: &Tasks, refreshing: &Tasks) {
-    let left = tasks.stop(COMMIT_PATIENCE).await;
+/// Brings to S3 what it shall have, and sets aside the rest. Each step has an end of its own, and ends at the next
+/// signal at the latest: what it did not come to is on the disk, and the next mount finds it there.
+async fn finish(filesystem: &Filesystem, sessions: &Sessions, signals: &mut Signals) {
+    tokio::select! {
+        () = filesystem.deliver_all() => {}
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ended before all that was closed is in S3; the next mount goes on with it");
+            sessions.leave_background();
+        }
+    }
+    tokio::select! {
+        () = filesystem.settle() => {}
+        name = signals.next() => tracing::warn!(signal = name, "ended before all commits were"),
+        () = tokio::time::sleep(COMMIT_PATIENCE) => tracing::error!("commits do not come to an end"),
+    }
+}
+
+async fn take_down(tasks: &Tasks, refreshing: &Tasks, signals: &mut Signals) {
+    let left = tokio::select! {
+        left = tasks.stop(COMMIT_PATIENCE) => left,
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ended before all operations were");
+            tasks.stop(Duration::ZERO).await
+        }
+    };
     if left > 0 {
         tracing::error!(left, "operations were still under way; what they staged is found at the next mount");
     }

@@ -159,13 +159,24 @@ impl Filesystem {
         Space { total_bytes: 1 << 60, free_bytes: 1 << 60, files: 1 << 40 }
     }
 
-    /// Ends all write sessions, at unmount: what was closed is brought to S3, commits that are under way are waited
-    /// for, and what nobody has closed is set aside, because it may be half a file.
+    /// Ends all write sessions, at unmount.
     pub async fn finish(&self) {
+        self.deliver_all().await;
+        self.settle().await;
+    }
+
+    /// The first half of [`finish`](Self::finish): what was closed is brought to S3, as long as something moves.
+    pub async fn deliver_all(&self) {
         let left = self.parts.sessions.finish_background().await;
         if left > 0 {
             tracing::error!(left, "closed files are not in S3 yet; the next mount goes on with them");
         }
+    }
+
+    /// The other half: S3 hears what it has not heard of modes, owners and times, commits that are under way are waited
+    /// for, and what nobody has closed is set aside, because it may be half a file. What this does not come to the next
+    /// mount finds.
+    pub async fn settle(&self) {
         let open: Vec<Arc<OpenFile>> = self.open_files.lock().values().cloned().collect();
         for file in &open {
             if let Err(error) = self.hand_over_description(file).await {

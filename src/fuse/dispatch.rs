@@ -2,20 +2,24 @@
 //!
 //! The kernel's threads must never wait for the network. An operation becomes a task; its reply
 //! travels with it, and fuser answers EIO for a reply that is dropped, so not even a panic leaves
-//! a caller hanging. An operation that mostly need not wait for anything is tried on the kernel's
+//! a caller hanging, and whoever is told to end while it waits is let go. An operation that mostly need not wait for anything is tried on the kernel's
 //! thread first, which saves a hop to another thread and back.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use fuser::Errno;
 
+use super::caller::Caller;
+use super::undelivered::Answer;
 use crate::error::{Error, Kind, Result};
+use crate::fs::Filesystem;
 use crate::read::ReadBytes;
-use crate::task::Tasks;
 
 /// A reply that can say that the operation failed.
 pub(super) trait Refuse: Send + 'static {
@@ -47,40 +51,55 @@ refuse!(
     fuser::ReplyXattr
 );
 
-/// Runs an operation as a task, and answers with what it came to.
+/// Runs an operation as a task, and answers with what it came to; or that it was interrupted, if whoever waits for it
+/// is told to end meanwhile. The operation goes on all the same: half of one would be worse than one too many.
 pub(super) fn run<R, T>(
-    tasks: &Tasks,
+    fs: &Arc<Filesystem>,
     operation: Operation,
     reply: R,
     work: impl Future<Output = Result<T>> + Send + 'static,
     answer: impl FnOnce(R, T) + Send + 'static,
 ) where
     R: Refuse,
-    T: Send + 'static,
+    T: Answer,
 {
-    tasks.spawn("operation", async move { finish(operation, reply, work.await, answer) });
+    let filesystem = Arc::clone(fs);
+    let task = async move {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            outcome = &mut work => return finish(operation, reply, outcome, answer),
+            () = operation.caller.is_to_end() => reply.refuse(Errno::EINTR),
+        }
+        tracing::debug!(%operation, "whoever waited for it is told to end");
+        match work.await {
+            Ok(value) => value.take_back(&filesystem).await,
+            Err(error) => log(operation, &error),
+        }
+    };
+    drop(fs.tasks().spawn("operation", task));
 }
 
 /// Runs an operation that mostly need not wait: here as far as that is so, and the rest as a task.
 pub(super) fn run_at_once<R, T>(
-    tasks: &Tasks,
+    fs: &Arc<Filesystem>,
     operation: Operation,
     reply: R,
     work: impl Future<Output = Result<T>> + Send + 'static,
     answer: impl FnOnce(R, T) + Send + 'static,
 ) where
     R: Refuse,
-    T: Send + 'static,
+    T: Answer,
 {
     let mut work = Box::pin(work);
-    let _runtime = tasks.enter();
+    let _runtime = fs.tasks().enter();
     // A panic in an event loop would end the mount; of a task it ends one operation.
     let first =
         catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
     match first {
         Ok(Poll::Ready(outcome)) => finish(operation, reply, outcome, answer),
         // Polled again by its task, which it then wakes: a future minds its latest waker.
-        Ok(Poll::Pending) => run(tasks, operation, reply, work, answer),
+        Ok(Poll::Pending) => run(fs, operation, reply, work, answer),
         Err(_) => {
             let error = Error::new(Kind::Io, "a fault of s3xmount; its trace is on standard error");
             finish(operation, reply, Err(error), answer);
@@ -121,6 +140,7 @@ pub(super) fn finish<R: Refuse, T>(
 pub(super) struct Operation {
     pub(super) name: &'static str,
     pub(super) ino: u64,
+    pub(super) caller: Caller,
 }
 
 impl fmt::Display for Operation {

@@ -3,11 +3,13 @@
 //! Each method copies its arguments out, and either answers from memory at once, on the kernel's
 //! thread, or hands the operation to `dispatch`. Nothing else happens here: no policy, no state.
 
+mod caller;
 mod convert;
 mod dispatch;
 mod errno;
 mod mount;
 mod passthrough;
+mod undelivered;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -23,8 +25,10 @@ use fuser::{
 
 pub use self::mount::{Mount, Options, Unmounted};
 
+use self::caller::Caller;
 use self::dispatch::{Operation, data, finish, run, run_at_once};
 use self::passthrough::Passed;
+use self::undelivered::Answer;
 use crate::error::Result;
 use crate::fs::{
     AttributeChange, Attributes, Described, FileKind, Filesystem, Found, HandleId, Listed, Opened, Position,
@@ -40,8 +44,8 @@ struct Bridge {
 }
 
 impl Bridge {
-    fn operation(name: &'static str, ino: INodeNo) -> Operation {
-        Operation { name, ino: ino.0 }
+    fn operation(name: &'static str, ino: INodeNo, request: &Request) -> Operation {
+        Operation { name, ino: ino.0, caller: Caller::new(request.pid()) }
     }
 
     /// Runs an operation of the filesystem as a task.
@@ -53,10 +57,10 @@ impl Bridge {
         answer: impl FnOnce(R, T) + Send + 'static,
     ) where
         R: dispatch::Refuse,
-        T: Send + 'static,
+        T: Answer,
         W: Future<Output = Result<T>> + Send + 'static,
     {
-        run(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
+        run(&self.fs, operation, reply, work(Arc::clone(&self.fs)), answer);
     }
 
     /// Runs an operation of the filesystem that mostly need not wait for anything.
@@ -68,10 +72,10 @@ impl Bridge {
         answer: impl FnOnce(R, T) + Send + 'static,
     ) where
         R: dispatch::Refuse,
-        T: Send + 'static,
+        T: Answer,
         W: Future<Output = Result<T>> + Send + 'static,
     {
-        run_at_once(self.fs.tasks(), operation, reply, work(Arc::clone(&self.fs)), answer);
+        run_at_once(&self.fs, operation, reply, work(Arc::clone(&self.fs)), answer);
     }
 }
 
@@ -94,8 +98,8 @@ impl fuser::Filesystem for Bridge {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let operation = Self::operation("lookup", parent);
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let operation = Self::operation("lookup", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let parent = convert::ino(parent);
         if let Some(found) = self.fs.try_lookup(parent, &name) {
@@ -108,8 +112,8 @@ impl fuser::Filesystem for Bridge {
         self.fs.forget(convert::ino(ino), lookups);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let operation = Self::operation("getattr", ino);
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let operation = Self::operation("getattr", ino, request);
         let ino = convert::ino(ino);
         if let Some(shown) = self.fs.try_attributes(ino) {
             return finish(operation, reply, shown, attributes);
@@ -119,7 +123,7 @@ impl fuser::Filesystem for Bridge {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -135,7 +139,7 @@ impl fuser::Filesystem for Bridge {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let operation = Self::operation("setattr", ino);
+        let operation = Self::operation("setattr", ino, request);
         let ino = convert::ino(ino);
         let change = AttributeChange {
             mode,
@@ -156,8 +160,8 @@ impl fuser::Filesystem for Bridge {
         self.run(operation, reply, work, attributes);
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        let operation = Self::operation("readlink", ino);
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        let operation = Self::operation("readlink", ino, request);
         let ino = convert::ino(ino);
         let answer = |reply: ReplyData, target: Vec<u8>| reply.data(&target);
         self.run(operation, reply, |fs| async move { fs.read_symlink(ino).await }, answer);
@@ -173,7 +177,7 @@ impl fuser::Filesystem for Bridge {
         device: u32,
         reply: ReplyEntry,
     ) {
-        let operation = Self::operation("mknod", parent);
+        let operation = Self::operation("mknod", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let Some(kind) = convert::made_kind(mode) else { return reply.error(Errno::EINVAL) };
         let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
@@ -200,7 +204,7 @@ impl fuser::Filesystem for Bridge {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let operation = Self::operation("mkdir", parent);
+        let operation = Self::operation("mkdir", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
         let work = |fs: Arc<Filesystem>| async move {
@@ -209,22 +213,22 @@ impl fuser::Filesystem for Bridge {
         self.run(operation, reply, work, entry);
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let operation = Self::operation("unlink", parent);
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let operation = Self::operation("unlink", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let parent = convert::ino(parent);
         self.run(operation, reply, |fs| async move { fs.remove_file(parent, &name).await }, done);
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let operation = Self::operation("rmdir", parent);
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let operation = Self::operation("rmdir", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let parent = convert::ino(parent);
         self.run(operation, reply, |fs| async move { fs.remove_directory(parent, &name).await }, done);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let operation = Self::operation("symlink", parent);
+        let operation = Self::operation("symlink", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let Some(target) = target.to_str().map(str::to_owned) else { return reply.error(Errno::EILSEQ) };
         let (parent, owner) = (convert::ino(parent), (request.uid(), request.gid()));
@@ -236,7 +240,7 @@ impl fuser::Filesystem for Bridge {
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -244,7 +248,7 @@ impl fuser::Filesystem for Bridge {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let operation = Self::operation("rename", parent);
+        let operation = Self::operation("rename", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let new_name = name_or_refuse!(new_name, operation, reply);
         let replace = match flags {
@@ -260,8 +264,8 @@ impl fuser::Filesystem for Bridge {
         self.run(operation, reply, work, done);
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let operation = Self::operation("open", ino);
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let operation = Self::operation("open", ino, request);
         let (ino, options) = (convert::ino(ino), convert::open_options(flags));
         let (passed, filesystem, number) =
             (Arc::clone(&self.passed), Arc::clone(&self.fs), convert::number(ino));
@@ -281,7 +285,7 @@ impl fuser::Filesystem for Bridge {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let operation = Self::operation("create", parent);
+        let operation = Self::operation("create", parent, request);
         let name = name_or_refuse!(name, operation, reply);
         let options = convert::open_options(OpenFlags(flags));
         let owner = (request.uid(), request.gid());
@@ -298,7 +302,7 @@ impl fuser::Filesystem for Bridge {
 
     fn read(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -307,7 +311,7 @@ impl fuser::Filesystem for Bridge {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let operation = Self::operation("read", ino);
+        let operation = Self::operation("read", ino, request);
         let handle = HandleId(handle.0);
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
             return finish(operation, reply, bytes, data);
@@ -317,7 +321,7 @@ impl fuser::Filesystem for Bridge {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -327,7 +331,7 @@ impl fuser::Filesystem for Bridge {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let operation = Self::operation("write", ino);
+        let operation = Self::operation("write", ino, request);
         let handle = HandleId(handle.0);
         // fuser has read at most 16 MiB.
         let size = u32::try_from(data.len()).expect("no larger than fuser's buffer");
@@ -349,21 +353,21 @@ impl fuser::Filesystem for Bridge {
         }
     }
 
-    fn flush(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.flush(handle).await };
-        self.run_at_once(Self::operation("flush", ino), reply, work, done);
+        self.run_at_once(Self::operation("flush", ino, request), reply, work, done);
     }
 
-    fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsync(&self, request: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.sync(handle).await };
-        self.run(Self::operation("fsync", ino), reply, work, done);
+        self.run(Self::operation("fsync", ino, request), reply, work, done);
     }
 
     fn release(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         _: OpenFlags,
@@ -374,50 +378,47 @@ impl fuser::Filesystem for Bridge {
         let handle = HandleId(handle.0);
         self.passed.released(ino.0, handle);
         let work = |fs: Arc<Filesystem>| async move { fs.release(handle).await };
-        self.run_at_once(Self::operation("release", ino), reply, work, done);
+        self.run_at_once(Self::operation("release", ino, request), reply, work, done);
     }
 
-    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let opened = self.fs.open_directory(convert::ino(ino));
-        finish(Self::operation("opendir", ino), reply, opened, |reply, handle| {
+        finish(Self::operation("opendir", ino, request), reply, opened, |reply, handle| {
             reply.opened(FileHandle(handle.0), FopenFlags::empty());
         });
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, from: u64, mut reply: ReplyDirectory) {
-        let fs = Arc::clone(&self.fs);
-        let operation = Self::operation("readdir", ino);
-        self.fs.tasks().spawn("operation", async move {
-            let entries = fs.read_directory(HandleId(handle.0), from).await;
-            if let Ok(entries) = &entries {
-                for entry in entries {
-                    let kind = convert::kind(entry.kind);
-                    if reply.add(convert::number(entry.ino), entry.next, kind, &entry.name) {
-                        break;
-                    }
+    fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, from: u64, reply: ReplyDirectory) {
+        let handle = HandleId(handle.0);
+        let answer = |mut reply: ReplyDirectory, entries: Vec<Listed>| {
+            for entry in &entries {
+                let kind = convert::kind(entry.kind);
+                if reply.add(convert::number(entry.ino), entry.next, kind, &entry.name) {
+                    break;
                 }
             }
-            finish(operation, reply, entries, |reply, _| reply.ok());
-        });
+            reply.ok();
+        };
+        let work = |fs: Arc<Filesystem>| async move { fs.read_directory(handle, from).await };
+        self.run(Self::operation("readdir", ino, request), reply, work, answer);
     }
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         from: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
+        let handle = HandleId(handle.0);
         let fs = Arc::clone(&self.fs);
-        let operation = Self::operation("readdirplus", ino);
-        self.fs.tasks().spawn("operation", async move {
-            let entries = fs.read_directory_described(HandleId(handle.0), from).await;
-            if let Ok(entries) = &entries {
-                add_described(&fs, entries, &mut reply);
-            }
-            finish(operation, reply, entries, |reply, _| reply.ok());
-        });
+        let answer = move |mut reply: ReplyDirectoryPlus, entries: Vec<Described>| {
+            add_described(&fs, &entries, &mut reply);
+            reply.ok();
+        };
+        let work = |fs: Arc<Filesystem>| async move { fs.read_directory_described(handle, from).await };
+        self.run(Self::operation("readdirplus", ino, request), reply, work, answer);
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
@@ -425,14 +426,14 @@ impl fuser::Filesystem for Bridge {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         let handle = HandleId(handle.0);
         let work = |fs: Arc<Filesystem>| async move { fs.sync_directory(handle).await };
-        self.run_at_once(Self::operation("fsyncdir", ino), reply, work, done);
+        self.run_at_once(Self::operation("fsyncdir", ino, request), reply, work, done);
     }
 
-    fn access(&self, _: &Request, ino: INodeNo, wanted: AccessFlags, reply: ReplyEmpty) {
-        let operation = Self::operation("access", ino);
+    fn access(&self, request: &Request, ino: INodeNo, wanted: AccessFlags, reply: ReplyEmpty) {
+        let operation = Self::operation("access", ino, request);
         let (ino, runs) = (convert::ino(ino), wanted.contains(AccessFlags::X_OK));
         // What else somebody may do is for S3 to say, when it is done.
         let answer = move |reply: ReplyEmpty, shown: Shown| match runs && !shown.attributes.may_run() {
@@ -447,7 +448,7 @@ impl fuser::Filesystem for Bridge {
 
     fn setxattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -463,11 +464,11 @@ impl fuser::Filesystem for Bridge {
         };
         let (at, value) = (convert::ino(ino), value.to_owned());
         let work = |fs: Arc<Filesystem>| async move { fs.set_xattr(at, &name, &value, setting).await };
-        self.run(Self::operation("setxattr", ino), reply, work, done);
+        self.run(Self::operation("setxattr", ino, request), reply, work, done);
     }
 
-    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let operation = Self::operation("getxattr", ino);
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let operation = Self::operation("getxattr", ino, request);
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let ino = convert::ino(ino);
         let answer = move |reply: ReplyXattr, value: Vec<u8>| xattr(reply, size, &value);
@@ -477,8 +478,8 @@ impl fuser::Filesystem for Bridge {
         self.run(operation, reply, |fs| async move { fs.xattr(ino, &name).await }, answer);
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let operation = Self::operation("listxattr", ino);
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let operation = Self::operation("listxattr", ino, request);
         let ino = convert::ino(ino);
         let answer = move |reply: ReplyXattr, names: Vec<String>| {
             let list: Vec<u8> =
@@ -491,16 +492,16 @@ impl fuser::Filesystem for Bridge {
         self.run(operation, reply, |fs| async move { fs.list_xattrs(ino).await }, answer);
     }
 
-    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let Some(name) = name.to_str().map(str::to_owned) else { return reply.error(Errno::ENODATA) };
         let at = convert::ino(ino);
         let work = |fs: Arc<Filesystem>| async move { fs.remove_xattr(at, &name).await };
-        self.run(Self::operation("removexattr", ino), reply, work, done);
+        self.run(Self::operation("removexattr", ino, request), reply, work, done);
     }
 
     fn fallocate(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -508,21 +509,21 @@ impl fuser::Filesystem for Bridge {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let operation = Self::operation("fallocate", ino);
+        let operation = Self::operation("fallocate", ino, request);
         let Some(how) = convert::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
         finish(operation, reply, self.fs.allocate(HandleId(handle.0), offset, length, how), done);
     }
 
     fn lseek(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let operation = Self::operation("lseek", ino);
+        let operation = Self::operation("lseek", ino, request);
         // What else there is, the kernel answers by itself.
         let Some((offset, seek)) = convert::seek(offset, whence) else { return reply.error(Errno::EINVAL) };
         finish(operation, reply, self.fs.seek(HandleId(handle.0), offset, seek), |reply, at| {
@@ -533,7 +534,7 @@ impl fuser::Filesystem for Bridge {
 
     fn copy_file_range(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -548,9 +549,14 @@ impl fuser::Filesystem for Bridge {
         let to = Position { handle: HandleId(handle_out.0), offset: offset_out };
         let extent = convert::extent(length);
         let work = |fs: Arc<Filesystem>| async move { fs.copy_range(from, to, extent).await };
-        self.run(Self::operation("copy_file_range", ino), reply, work, |reply: ReplyWrite, copied: u64| {
-            reply.written(u32::try_from(copied).expect("no more than was asked for"));
-        });
+        self.run(
+            Self::operation("copy_file_range", ino, request),
+            reply,
+            work,
+            |reply: ReplyWrite, copied: u64| {
+                reply.written(u32::try_from(copied).expect("no more than was asked for"));
+            },
+        );
     }
 
     fn ioctl(

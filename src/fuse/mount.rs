@@ -61,6 +61,9 @@ impl Mount {
     pub fn new(filesystem: &Arc<Filesystem>, options: &Options) -> io::Result<Self> {
         let bridge = Bridge { fs: Arc::clone(filesystem), passed: Arc::default() };
         let mut session = Session::new(bridge, &options.mount_point, &config(options))?;
+        // fusermount3 hands it over without this (fuser 0.18, `receive_fusermount_message`). A program that we run and
+        // that outlives us would hold the connection open, and whoever waits for an answer would wait with it.
+        sys::close_on_exec(&session)?;
         let notifier = session.notifier();
         filesystem.notify(Box::new(move |ino| {
             // Attributes only (a negative offset): pages are dropped by the open that found out.

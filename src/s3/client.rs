@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::gaps::Server;
 use super::healing::{CredentialsOwner, Healing};
+use super::patience;
 use super::region::{Directions, Redirects, Residence};
 
 /// How to reach S3, the same for all buckets of a mount.
@@ -80,7 +81,8 @@ impl Clients {
             .retry_classifier(redirects)
             .accelerate(endpoint.variant.accelerate);
         let quick = config.clone().timeout_config(quick_timeouts());
-        let bulk = config.timeout_config(bulk_timeouts());
+        let mut bulk = config.timeout_config(bulk_timeouts());
+        bulk.set_http_client(Some(patience::limited(endpoint.http.clone().unwrap_or_else(connections))));
         let copies = bulk.clone().accelerate(false);
         Self {
             quick: aws_sdk_s3::Client::from_conf(quick.build()),
@@ -160,7 +162,7 @@ fn partition() -> RetryPartition {
     RetryPartition::custom("s3xmount").token_bucket(TokenBucket::unlimited()).build()
 }
 
-/// A body that stands still this long is given up, in either direction.
+/// A body that comes from S3 and stands still this long is given up. (One that goes there: see [`patience`].)
 fn stalled_streams() -> StalledStreamProtectionConfig {
     StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(20)).build()
 }
@@ -181,7 +183,7 @@ fn quick_timeouts() -> TimeoutConfig {
 }
 
 /// No limit for an attempt: 5 GiB over a slow line may take hours, and a connection that stands
-/// still is noticed by [`stalled_streams`].
+/// still is noticed by [`patience`].
 fn bulk_timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_PATIENCE).build()
 }

@@ -41,6 +41,7 @@ mod healing;
 mod integrity;
 mod latency;
 mod multipart;
+mod patience;
 mod region;
 
 use std::fmt;

@@ -91,14 +91,15 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// The bytes of a session that nobody closed are kept, as after a crash.
+    /// The bytes of a session that nobody closed are kept, as after a crash. One that was closed, and whose commit broke off
+    /// because this process ends, is for recovery to go on with.
     fn drop(&mut self) {
         let core = self.core.get_mut();
-        if core.entrusted.is_some() {
+        let phase = core.journal.as_ref().map(|journal| &journal.record().phase);
+        let is_committed_later = core.entrusted.is_some() || matches!(phase, Some(Phase::Sealed(_)));
+        if is_committed_later {
             core.content.leave_files();
-        }
-        let is_wanted = matches!(core.life, Life::Live) && core.journal.is_some() && core.entrusted.is_none();
-        if is_wanted {
+        } else if matches!((&core.life, phase), (Life::Live, Some(_))) {
             let error = self.fail(Error::new(Kind::Io, "the session ended before the file was closed"));
             tracing::warn!(%error, "a written file was never closed");
         }

@@ -365,7 +365,10 @@ impl Session {
         }
         let session = Arc::clone(self);
         let task = self.sessions.tasks.spawn("commit", async move { session.commit_in_turn(occasion).await });
-        task.await.unwrap_or_else(|panic| Err(Error::caused(Kind::Io, "the commit broke off", panic)))
+        task.await.unwrap_or_else(|end| {
+            let kind = if end.is_cancelled() { Kind::ShuttingDown } else { Kind::Io };
+            Err(Error::caused(kind, "the commit broke off", end))
+        })
     }
 
     /// Commits what the flushes have left, and gives up the local files. The last handle calls this,
@@ -387,8 +390,9 @@ impl Session {
     pub async fn commit_the_rest(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
         let outcome = self.commit(Occasion::LastClose).await;
         match &outcome {
-            // A commit that could not even begin has set nothing aside yet.
-            Err(error) if !self.is_entrusted() => {
+            // A commit that could not even begin has set nothing aside yet. One that this process does not live to see
+            // the end of is for recovery to go on with.
+            Err(error) if !self.is_entrusted() && error.kind() != Kind::ShuttingDown => {
                 let _turn = self.turn.lock().await;
                 drop(self.fail(error.clone()));
             }
