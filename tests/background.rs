@@ -2,8 +2,6 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
-use std::time::Duration;
-
 use s3xmount::clock;
 use s3xmount::emulator::{Gate, On};
 use s3xmount::error::Kind;
@@ -104,17 +102,14 @@ async fn a_file_that_waits_is_renamed_removed_and_described() {
     mount.write_file("a/two", b"two").await.unwrap();
     let mtime = clock::from_unix(86_400, 0);
     let touch = AttributeChange { mtime: Some(mtime), mode: Some(0o600), ..AttributeChange::default() };
-    // Uploads of both may be under way by now, so the gate opens while these wait.
-    let opened = async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        gate.open();
-    };
+    // Both are on their way, and what changes them begins before they arrive: it is asked first here.
+    gate.reached_by(2).await;
     let changed = async {
         mount.change("a/one.tmp", touch).await.unwrap();
         mount.rename("a/one.tmp", "a/one").await.unwrap();
         mount.remove("a/two").await.unwrap();
     };
-    tokio::join!(opened, changed);
+    tokio::join!(biased; changed, async { gate.open() });
     settled(&world, "a/one", b"one").await;
     eventually("nothing waits", || async { mount.background().files == 0 }).await;
     assert!(world.stored("a/two").is_none() && world.stored("a/one.tmp").is_none());

@@ -1,9 +1,12 @@
 //! What people may choose about commits.
 
+use serde::{Deserialize, Serialize};
+
 /// What becomes of a commit that finds something else in its place than `open` found.
 ///
 /// A file that was created with O_EXCL is never put in the place of another, whatever is chosen here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnConflict {
     /// It fails, and its bytes are set aside.
     #[default]

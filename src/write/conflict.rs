@@ -17,7 +17,9 @@
 use std::time::SystemTime;
 
 use crate::clock;
+use crate::error::{Error, Kind};
 use crate::name::{KEY_BYTES_MAX, NAME_BYTES_MAX, ObjectKey};
+use crate::s3::object::Precondition;
 
 /// A file that was put under a second name because of a lost race.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct KeptBoth {
 /// The second name of a file: `attempt` counts those of one moment, from 0.
 ///
 /// The name is cut, at its end, to what a directory entry and S3 hold.
-pub(super) fn second_key(key: &ObjectKey, host: &str, now: SystemTime, attempt: u32) -> Option<ObjectKey> {
+fn second_key(key: &ObjectKey, host: &str, now: SystemTime, attempt: u32) -> Option<ObjectKey> {
     let moment = clock::rfc_3339(now).replace(['-', ':'], "");
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect();
     let again = if attempt == 0 { String::new() } else { format!("-{}", attempt + 1) };
@@ -49,8 +51,29 @@ pub(super) fn second_key(key: &ObjectKey, host: &str, now: SystemTime, attempt: 
     ObjectKey::parse(format!("{folder}{}{mark}", &name[..cut])).ok()
 }
 
+/// The second names of one moment, in the order in which they are tried; none where there is no room for one.
+pub(super) fn second_keys(key: &ObjectKey, host: &str, now: SystemTime) -> impl Iterator<Item = ObjectKey> {
+    (0..SECOND_NAMES_MAX).map_while(move |attempt| second_key(key, host, now, attempt))
+}
+
+/// Whether this is what a commit comes to whose condition does not hold.
+pub(super) fn is_lost_race(condition: &Precondition, error: &Error) -> bool {
+    match condition {
+        Precondition::MustNotExist => error.kind() == Kind::Exists,
+        Precondition::MustMatch(_) => error.kind() == Kind::Changed,
+        Precondition::Whatever => false,
+    }
+}
+
+/// A lost race that no choice can settle.
+pub(super) fn is_torn(error: Error) -> Error {
+    error.context(
+        "and only what was written here is left of the file: the rest went with the version it was to replace",
+    )
+}
+
 /// Names of one moment that are tried before it is given up.
-pub(super) const SECOND_NAMES_MAX: u32 = 8;
+const SECOND_NAMES_MAX: u32 = 8;
 
 /// Those that a mount remembers for `status`.
 pub(super) const REMEMBERED_MAX: usize = 100;

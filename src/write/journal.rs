@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::OnConflict;
 use super::plan::Uploaded;
 use super::ranges::{Claim, RangeSet};
 use super::staging::UNFINISHED;
@@ -114,6 +115,9 @@ pub struct Seal {
     /// The storage class, where it is not left to the bucket's rules.
     #[serde(default)]
     pub storage_class: Option<String>,
+    /// What becomes of it where the condition does not hold.
+    #[serde(default)]
+    pub on_conflict: OnConflict,
 }
 
 /// A [`Precondition`], as it is written down.
@@ -309,6 +313,7 @@ mod tests {
             user: UserMetadata::from([("mode".into(), "33188".into())]),
             content_type: None,
             storage_class: Some("STANDARD_IA".into()),
+            on_conflict: OnConflict::KeepBoth,
         };
         Record {
             format: FORMAT,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::{Core, Occasion, Session, Work, recorded};
 use crate::error::{Error, Kind, Result};
 use crate::s3::object::{ByteRange, Precondition};
-use crate::write::Target;
 use crate::write::ahead::Ahead;
 use crate::write::commit::{self, BegunUpload, Commit, CommitReceipt, NoteUpload};
 use crate::write::content::Snapshot;
 use crate::write::held::Held;
 use crate::write::journal::{Phase, Seal};
+use crate::write::{OnConflict, Target};
 
 impl Session {
     pub(super) async fn commit_in_turn(
@@ -193,6 +193,7 @@ pub(super) struct Sealed {
     pub(super) snapshot: Snapshot,
     pub(super) condition: Precondition,
     pub(super) commit_id: String,
+    pub(super) on_conflict: OnConflict,
     pub(super) description: DescriptionIs,
 }
 
@@ -206,7 +207,7 @@ pub(super) enum DescriptionIs {
 impl Sealed {
     /// As it is written down.
     pub(super) fn seal(&self) -> Seal {
-        seal_of(&self.target, &self.condition, &self.snapshot, self.commit_id.clone())
+        seal_of(&self.target, &self.condition, &self.snapshot, self.commit_id.clone(), self.on_conflict)
     }
 }
 
@@ -220,7 +221,7 @@ impl Core {
         let description =
             if is_due && self.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
         let (target, condition) = (self.target.clone(), self.condition.clone());
-        Sealed { target, snapshot, condition, commit_id, description }
+        Sealed { target, snapshot, condition, commit_id, on_conflict: self.on_conflict, description }
     }
 }
 
@@ -229,6 +230,7 @@ pub(super) fn seal_of(
     condition: &Precondition,
     snapshot: &Snapshot,
     commit_id: String,
+    on_conflict: OnConflict,
 ) -> Seal {
     Seal {
         commit_id,
@@ -239,5 +241,6 @@ pub(super) fn seal_of(
         user: target.object.user.clone(),
         content_type: target.object.content_type.clone(),
         storage_class: target.object.storage_class.clone(),
+        on_conflict,
     }
 }

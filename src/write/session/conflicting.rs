@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::s3::S3ErrorKind;
 use crate::s3::object::{ByteRange, Precondition};
 use crate::write::commit::{self, CommitReceipt};
-use crate::write::conflict::{KeptBoth, SECOND_NAMES_MAX, second_key};
+use crate::write::conflict::{KeptBoth, is_lost_race, is_torn, second_keys};
 use crate::write::fetch::fetch;
 use crate::write::journal::Phase;
 use crate::write::{OnConflict, Target};
@@ -26,9 +26,7 @@ impl Session {
             return Err(error);
         }
         let Some(snapshot) = lost.snapshot.on_its_own() else {
-            return Err(error.context(
-                "and only what was written here is left of the file: the rest went with the version it was to replace",
-            ));
+            return Err(is_torn(error));
         };
         let own = Sealed { snapshot, commit_id: commit::fresh_id(), ..lost };
         match choice {
@@ -43,10 +41,7 @@ impl Session {
 
     async fn keep_beside(self: &Arc<Self>, own: Sealed, error: Error) -> Result<CommitReceipt> {
         let now = clock::now();
-        for attempt in 0..SECOND_NAMES_MAX {
-            let Some(key) = second_key(&own.target.key, &self.sessions.options.host, now, attempt) else {
-                return Err(error.context("and there is no room for a second name"));
-            };
+        for key in second_keys(&own.target.key, &self.sessions.options.host, now) {
             let target = Target { key, ..own.target.clone() };
             let beside = Sealed { target, condition: Precondition::MustNotExist, ..own.clone() };
             match self.try_again(&beside).await {
@@ -67,7 +62,7 @@ impl Session {
                 }
             }
         }
-        Err(error)
+        Err(error.context("and there is no room for a second name"))
     }
 
     /// Writes down where the commit goes now, and runs it.
@@ -111,14 +106,5 @@ impl Session {
                 tracing::debug!(%error, "the version that is built on could not be fetched ahead");
             }
         }));
-    }
-}
-
-/// Whether this is what a commit comes to whose condition does not hold.
-fn is_lost_race(condition: &Precondition, error: &Error) -> bool {
-    match condition {
-        Precondition::MustNotExist => error.kind() == Kind::Exists,
-        Precondition::MustMatch(_) => error.kind() == Kind::Changed,
-        Precondition::Whatever => false,
     }
 }

@@ -66,7 +66,7 @@ impl Session {
             journal.end();
             return Ok(None);
         };
-        let seal = seal_of(&core.target, &core.condition, &snapshot, commit::fresh_id());
+        let seal = seal_of(&core.target, &core.condition, &snapshot, commit::fresh_id(), core.on_conflict);
         let (place, kept) = (core.content.place().clone(), seal.clone());
         let noted = journal.update(|record| {
             record.phase = match &record.phase {

@@ -163,6 +163,8 @@ impl Session {
     /// Freezes the file and has the disk keep it: first the bytes, then the record that vouches for them, then the
     /// names of both.
     async fn hand_over(self: &Arc<Self>, place: Place) -> Result<()> {
+        // Where a lost race is to be survived, also by the next mount.
+        self.base_at_hand().await;
         let sealed = {
             let mut core = self.core.lock();
             self.ensure_journal(&mut core)?;

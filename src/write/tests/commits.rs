@@ -4,15 +4,15 @@ use super::*;
 use crate::write::aside::Rescue;
 use crate::write::journal::{Phase, RecordedCondition};
 
-fn choosing(on_conflict: OnConflict) -> impl FnOnce(&mut Options) {
+pub(super) fn choosing(on_conflict: OnConflict) -> impl FnOnce(&mut Options) {
     move |options| (options.on_conflict, options.host) = (on_conflict, "host".to_owned())
 }
 
-fn theirs(world: &World, key: &str) {
+pub(super) fn theirs(world: &World, key: &str) {
     world.emulator.world().seed("bucket", key, b"theirs".to_vec());
 }
 
-fn keys(world: &World) -> Vec<String> {
+pub(super) fn keys(world: &World) -> Vec<String> {
     world.emulator.world().bucket("bucket").keys()
 }
 
@@ -258,7 +258,7 @@ fn another_boot(directory: &Path) {
     }
 }
 
-fn records(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn records(directory: &Path) -> Vec<PathBuf> {
     let all = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     all.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
 
 mod commits;
+mod conflicts_after_a_crash;
 mod releasing;
 mod stopping;
 mod streaming;
