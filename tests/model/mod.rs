@@ -8,6 +8,7 @@
 //! ```text
 //!   S3XMOUNT_MODEL_SEED=17 cargo test --test s3xmount model::      this one, with all its steps
 //!   S3XMOUNT_MODEL_SEEDS=100000 cargo test --test s3xmount model:: so many, beginning at zero
+//!   S3XMOUNT_MODEL_FROM=5000 S3XMOUNT_MODEL_SEEDS=6000 ..          those from the one up to the other
 //! ```
 //!
 //! A seed that fails is shortened to the steps that it takes before they are shown.
@@ -44,7 +45,8 @@ fn whatever_is_done_comes_to_what_the_reference_says() {
     if let Some(seed) = number("S3XMOUNT_MODEL_SEED") {
         return fail_if(outcome(&Script::of(seed)));
     }
-    let (next, end) = (AtomicU64::new(0), number("S3XMOUNT_MODEL_SEEDS").unwrap_or(SEEDS));
+    let from = number("S3XMOUNT_MODEL_FROM").unwrap_or(0);
+    let (next, end) = (AtomicU64::new(from), number("S3XMOUNT_MODEL_SEEDS").unwrap_or(from + SEEDS));
     let failed = Mutex::new(None);
     let work = || {
         while failed.lock().is_none() {

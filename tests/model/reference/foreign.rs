@@ -1,0 +1,39 @@
+//! What happens behind the back of a mount: others change the bucket, and another mount takes its place.
+
+use super::{FOREIGN_MODE, Reference, TOPS, Version};
+use crate::model::op::Bytes;
+
+impl Reference {
+    /// Directories that nothing in S3 speaks of were known to the old mount alone.
+    pub(super) fn mounted_anew(&mut self) {
+        self.directories = self.markers.clone();
+        let spoken_of: Vec<String> = self.store.keys().chain(&self.markers).cloned().collect();
+        for path in spoken_of {
+            self.directories.extend(path.match_indices('/').map(|(at, _)| path[..at].to_owned()));
+        }
+        self.directories.extend(TOPS.map(str::to_owned));
+    }
+
+    pub(super) fn foreign_put(&mut self, path: &str, bytes: Bytes) {
+        let id = self.fresh();
+        self.store.insert(path.to_owned(), Version { id, bytes, mode: Some(FOREIGN_MODE) });
+        let above: Vec<String> = path.match_indices('/').map(|(at, _)| path[..at].to_owned()).collect();
+        self.directories.extend(above);
+    }
+
+    /// A directory that nothing in S3 speaks of any more may vanish with its last object, or be kept by the mount.
+    pub(super) fn foreign_delete(&self, path: &str) -> Vec<Self> {
+        let mut state = self.with(|next| drop(next.store.remove(path)));
+        let mut states = vec![state.clone()];
+        for (at, _) in path.rmatch_indices('/') {
+            let directory = &path[..at];
+            let is_bare = state.names_in(directory).is_empty() && !state.markers.contains(directory);
+            if !is_bare || TOPS.contains(&directory) {
+                break;
+            }
+            state.directories.remove(directory);
+            states.push(state.clone());
+        }
+        states
+    }
+}
