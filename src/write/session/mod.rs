@@ -39,7 +39,7 @@ use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::object::limits::OBJECT_BYTES_MAX;
-use crate::s3::object::{ByteRange, NewObject, ObjectMeta, Precondition, UserMetadata};
+use crate::s3::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, UserMetadata};
 use crate::s3::{Gateway, S3ErrorKind};
 
 /// One written file.
@@ -289,9 +289,8 @@ impl Session {
                         }
                         match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
                             Ok(fetched) => pieces.extend(fetched),
-                            // By ourselves, perhaps: a commit may have ended between two looks.
                             Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
-                                replaced = self.version().is_some_and(|now| now.etag != base.etag);
+                                replaced = self.has_replaced(&base.etag).await;
                                 if !replaced {
                                     return Err(error.into());
                                 }
@@ -306,6 +305,16 @@ impl Session {
                 return Ok(pieces);
             }
         }
+    }
+
+    /// Whether it was a commit of ours that has put another version in the place of this one. It may have taken effect
+    /// while its answer is still on the way.
+    async fn has_replaced(&self, version: &ETag) -> bool {
+        let is_other = || self.version().is_some_and(|now| now.etag != *version);
+        if !is_other() {
+            drop(self.turn.lock().await);
+        }
+        is_other()
     }
 
     /// Says something else about the object, which the next commit will bring to S3.
