@@ -299,3 +299,22 @@ async fn a_file_that_a_directory_hid_shows_when_the_directory_is_gone() {
         assert_eq!(mount.read_file(gone).await.unwrap(), b"hidden", "{by}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_does_not_go_on_in_what_a_writer_here_builds_on_a_later_version() {
+    let world = World::new();
+    world.put("a/file", pattern(1, 100));
+    let mount = world.mount_with(Options { lifetime: Duration::ZERO, ..Options::default() }).await;
+    let reader = mount.open("a/file", How::Read).await.unwrap();
+    assert_eq!(reader.read(10, 20).await.unwrap(), pattern(1, 100)[10..30]);
+    world.put("a/file", pattern(2, 100));
+    let writer = mount.open("a/file", How::Edit).await.unwrap();
+    assert_eq!(failure(reader.read(30, 20).await), Kind::Changed);
+    // Who begins to read now reads what is written.
+    let another = mount.open("a/file", How::Read).await.unwrap();
+    writer.write(40, b"ours").await.unwrap();
+    assert_eq!(another.read(30, 14).await.unwrap(), [&pattern(2, 100)[30..40], b"ours"].concat());
+    for file in [reader, writer, another] {
+        file.close().await.unwrap();
+    }
+}

@@ -39,6 +39,8 @@ impl Filesystem {
             return Err(Error::new(Kind::BadHandle, "not opened for reading"));
         }
         while let Some(session) = handle.file.session() {
+            // It may build on a version that others made after this handle began to read.
+            handle.expect_current()?;
             match session.read(offset, u64::from(size)).await {
                 // The writer left between the two looks. The file has let go of the session by now.
                 Err(error) if error.kind() == Kind::BadHandle => {}
@@ -48,6 +50,9 @@ impl Filesystem {
         let range = ByteRange { start: offset, end: offset.saturating_add(u64::from(size)) };
         if let Some(read) = self.read_kept(&handle, range).await {
             return read;
+        }
+        if handle.file.state().never_was() {
+            return Ok(ReadBytes::default());
         }
         let reader = self.reader(&handle)?;
         let read = reader.read(offset, size).await?;
@@ -160,10 +165,7 @@ impl Filesystem {
                 if placed.is_current(&state) {
                     return Ok(Arc::clone(&placed.reader));
                 }
-                let version = placed.reader.version();
-                if *version != meta.etag && !state.replaced_here.contains(version) {
-                    return Err(Error::new(Kind::Changed, "the object was replaced since it was opened"));
-                }
+                placed.expect_continued(&state)?;
             }
             (state.place.clone(), meta)
         };

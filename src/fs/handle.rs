@@ -103,6 +103,32 @@ impl PlacedReader {
         let version = state.committed.as_ref().map(|meta| &meta.etag);
         version == Some(self.reader.version()) && state.place.as_ref().is_none_or(|at| *at == self.place)
     }
+
+    /// Whether what `state` shows is what it reads, or what this mount has made of it.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when somebody else has put another version in its place.
+    pub(super) fn expect_continued(&self, state: &OpenState) -> Result<()> {
+        let version = self.reader.version();
+        let is_continued = |meta: &ObjectMeta| meta.etag == *version || state.replaced_here.contains(version);
+        match &state.committed {
+            Some(meta) if !is_continued(meta) => {
+                Err(Error::new(Kind::Changed, "the object was replaced since it was opened"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FileHandle {
+    /// Whether reading may go on where it stands.
+    ///
+    /// # Errors
+    /// As [`PlacedReader::expect_continued`].
+    pub(super) fn expect_current(&self) -> Result<()> {
+        let state = self.file.state();
+        self.reader.lock().as_ref().map_or(Ok(()), |placed| placed.expect_continued(&state))
+    }
 }
 
 /// One open of a directory.
@@ -124,6 +150,11 @@ impl OpenState {
     /// nothing, under its name.
     pub(super) fn is_known(&self) -> bool {
         self.place.is_none() || self.session.is_some() || self.committed.is_some()
+    }
+
+    /// Whether it was removed before it had come to S3.
+    pub(super) fn never_was(&self) -> bool {
+        self.place.is_none() && self.committed.is_none()
     }
 
     /// The session has ended, and what it had has become a version or, should it have `failed`, was set aside. Then this
