@@ -141,6 +141,51 @@ async fn a_rename_before_the_upload_costs_nothing_and_takes_no_right_to_delete()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_waits_to_replace_an_object_does_not_leave_it_behind_when_it_is_renamed() {
+    for onto in ["a/renamed", "b/renamed"] {
+        let world = World::new();
+        world.put("a/old", "what was there before");
+        let mount = mount(&world).await;
+        let gate = hold(&world);
+        // As many as are sent at a time, so that this one waits.
+        for at in 0..32 {
+            mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
+        }
+        gate.reached_by(32).await;
+        mount.write_file("a/old", b"new").await.unwrap();
+        let renamed = mount.rename("a/old", onto);
+        tokio::pin!(renamed);
+        let is_renamed = tokio::select! {
+            outcome = &mut renamed => outcome.is_ok(),
+            () = gate.reached_by(33) => false,
+        };
+        gate.open();
+        if !is_renamed {
+            renamed.await.unwrap();
+        }
+        settled(&world, onto, b"new").await;
+        eventually("nothing waits", || async { mount.background().files == 0 }).await;
+        assert!(!mount.exists("a/old").await && world.stored("a/old").is_none(), "{onto}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mode_that_is_set_while_a_file_is_sent_is_not_forgotten() {
+    let world = World::new();
+    let mount = mount(&world).await;
+    let gate = hold(&world);
+    mount.write_file("a/new", b"content").await.unwrap();
+    gate.reached_by(1).await;
+    let private = AttributeChange { mode: Some(0o600), ..AttributeChange::default() };
+    mount.change("a/new", private).await.unwrap();
+    gate.open();
+    settled(&world, "a/new", b"content").await;
+    mount.filesystem().finish().await;
+    let metadata = world.object_at("a/new").unwrap().attributes.metadata.clone();
+    assert_eq!(metadata.get("mode").map(String::as_str), Some("33152"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_moves_with_what_waits_in_it() {
     let world = World::new();
     let mount = mount(&world).await;

@@ -101,7 +101,11 @@ impl Filesystem {
         condition: &Precondition,
     ) -> Result<bool> {
         let is_waiting = |session: &Arc<Session>| session.is_entrusted() && session.version().is_none();
-        let Some(session) = file.session().filter(is_waiting) else { return Ok(false) };
+        // One that is to replace an object leaves the object behind, under the old name.
+        let is_alone = file.state().committed.is_none();
+        let Some(session) = file.session().filter(|session| is_alone && is_waiting(session)) else {
+            return Ok(false);
+        };
         let gateway = Arc::clone(self.namespace().gateway(target.folder.bucket));
         // First, so that whoever adopts the commit finds the file where the commit went.
         file.state().place = Some(target.clone());

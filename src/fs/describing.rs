@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::namespace::{Entry, Ino, Node, Place, Species};
 use crate::s3::{NewObject, ObjectMeta};
-use crate::write::{Occasion, Session};
+use crate::write::Occasion;
 
 impl Filesystem {
     /// Changes mode, owner or times.
@@ -146,8 +146,9 @@ impl Filesystem {
         let handed = {
             let state = file.state();
             let place = state.place.clone().filter(|place| self.namespace().may_describe_later(place));
-            let owed = |session: Arc<Session>| Some((session.hand_over_description()?, session));
-            place.zip(state.session.clone().and_then(owed))
+            // Only then: what nobody takes over is still owed by the session.
+            let session = state.session.clone().filter(|_| place.is_some());
+            place.zip(session.and_then(|session| Some((session.hand_over_description()?, session))))
         };
         let Some((place, ((version, new), session))) = handed else { return Ok(()) };
         let meta =
