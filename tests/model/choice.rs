@@ -51,6 +51,11 @@ pub(super) fn choose(
         84..91 => {
             let onto = chooser.openable(chooser.path(step.other))?;
             let may_replace = !step.fill.is_multiple_of(5);
+            // What is on its way to S3 is given up for what S3 may hear of much later, and nobody would miss it but after a
+            // death in between.
+            if script.background && state.is_pending(&path) && state.is_stored(&onto) {
+                return None;
+            }
             Op::Rename { from: path, onto, may_replace }
         }
         91 => Op::Forget,
@@ -96,12 +101,18 @@ impl Chooser<'_> {
 
     /// A key that the foreign client may write without making a file and a directory of one name.
     fn foreign(&self, path: String) -> Option<String> {
-        let is_below_a_file = path.match_indices('/').any(|(at, _)| self.state.is_file(&path[..at]));
-        (!is_below_a_file && !self.state.is_directory(&path)).then_some(path)
+        let is_taken = |at: &str| self.state.is_file(at) || self.state.is_open(at);
+        let is_below_a_file = path.match_indices('/').any(|(at, _)| is_taken(&path[..at]));
+        (!is_below_a_file && !self.state.is_directory(&path) && self.is_decided(&path)).then_some(path)
     }
 
     fn stored(&self, path: String) -> Option<String> {
-        self.state.is_stored(&path).then_some(path)
+        (self.state.is_stored(&path) && self.is_decided(&path)).then_some(path)
+    }
+
+    /// Whether a commit of it tells at once what it came to.
+    fn is_decided(&self, path: &str) -> bool {
+        !self.script.background || !self.state.is_open(path)
     }
 
     fn handle(&self, writes: bool) -> Option<Number> {

@@ -25,6 +25,7 @@
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
 mod choice;
+mod mount;
 mod op;
 mod reference;
 mod stage;
@@ -40,13 +41,34 @@ use self::stage::Life;
 /// Lives in an ordinary run: less than a minute on two processors.
 const SEEDS: u64 = 400;
 
+/// The same of those that are killed.
+const MORTAL_SEEDS: u64 = 400;
+
+/// And of those in which two things happen at a time.
+const CROWDED_SEEDS: u64 = 400;
+
 #[test]
 fn whatever_is_done_comes_to_what_the_reference_says() {
+    live(Script::of, SEEDS);
+}
+
+#[test]
+fn whatever_a_killed_mount_confirmed_is_found_by_the_next() {
+    live(Script::mortal, MORTAL_SEEDS);
+}
+
+#[test]
+fn what_happens_at_the_same_time_comes_to_what_it_comes_to_one_after_the_other() {
+    live(Script::crowded, CROWDED_SEEDS);
+}
+
+/// Lives one life, or so many.
+fn live(script: fn(u64) -> Script, seeds: u64) {
     if let Some(seed) = number("S3XMOUNT_MODEL_SEED") {
-        return fail_if(outcome(&Script::of(seed)));
+        return fail_if(outcome(&script(seed)));
     }
     let from = number("S3XMOUNT_MODEL_FROM").unwrap_or(0);
-    let (next, end) = (AtomicU64::new(from), number("S3XMOUNT_MODEL_SEEDS").unwrap_or(from + SEEDS));
+    let (next, end) = (AtomicU64::new(from), number("S3XMOUNT_MODEL_SEEDS").unwrap_or(from + seeds));
     let failed = Mutex::new(None);
     let work = || {
         while failed.lock().is_none() {
@@ -54,14 +76,14 @@ fn whatever_is_done_comes_to_what_the_reference_says() {
             if seed >= end {
                 return;
             }
-            if let Err(complaint) = outcome(&Script::of(seed)) {
+            if let Err(complaint) = outcome(&script(seed)) {
                 failed.lock().get_or_insert((seed, complaint));
             }
         }
     };
     std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
     if let Some((seed, complaint)) = failed.into_inner() {
-        fail_if(Err(shortest(Script::of(seed), complaint)));
+        fail_if(Err(shortest(script(seed), complaint)));
     }
 }
 
@@ -77,7 +99,9 @@ fn outcome(script: &Script) -> Result<(), String> {
             Err(_) => "a panic".to_owned(),
         },
     };
-    Err(format!("seed {}:\n{}{complaint}", script.seed, said.into_inner()))
+    let Script { seed, background, troubled, opaque_etags, .. } = script;
+    let setting = format!("background {background}, troubled {troubled}, opaque ETags {opaque_etags}");
+    Err(format!("seed {seed}, {setting}:\n{}{complaint}", said.into_inner()))
 }
 
 /// Leaves out what can be left out, as long as it still fails.

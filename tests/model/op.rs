@@ -18,8 +18,27 @@ pub(super) struct Script {
     pub(super) troubled: bool,
     /// Whether ETags say nothing about the bytes.
     pub(super) opaque_etags: bool,
+    /// Whether close(2) leaves the commit to the background.
+    pub(super) background: bool,
+    /// Whether operations run at the same time, and answers come in another order than requests go.
+    pub(super) crowded: bool,
+    /// How the process is killed, if it is.
+    pub(super) death: Option<Death>,
     /// What is done.
     pub(super) steps: Vec<Step>,
+}
+
+/// The death of a process. S3 falls silent first, so that it comes in the middle of something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Death {
+    /// The step before which it begins.
+    pub(super) step: usize,
+    /// How many more requests take effect and are answered.
+    pub(super) answered: u64,
+    /// Whether one more takes effect, of which no answer arrives.
+    pub(super) is_half_done: bool,
+    /// How many more steps are taken, unless one of them waits for S3.
+    pub(super) steps: usize,
 }
 
 /// One step, of whatever kind.
@@ -38,6 +57,28 @@ pub(super) struct Step {
 }
 
 impl Script {
+    /// The same life, but that it ends before its time and another mount goes on; or that closes wait for nothing.
+    pub(super) fn mortal(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(!seed);
+        let whole = Self::of(seed);
+        let death = Death {
+            step: random.usize(0..whole.steps.len()),
+            answered: random.u64(0..7),
+            is_half_done: random.bool(),
+            steps: random.usize(0..8),
+        };
+        let background = random.bool();
+        let dies = !background || random.u8(0..4) > 0;
+        Self { background, death: dies.then_some(death), ..whole }
+    }
+
+    /// The same life, but that things happen at the same time.
+    pub(super) fn crowded(seed: u64) -> Self {
+        let background = fastrand::Rng::with_seed(!seed).u8(0..3) == 0;
+        Self { crowded: true, background, unit: 1, ..Self::of(seed) }
+    }
+
+    /// A life from the beginning to a good end.
     pub(super) fn of(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let is_large = seed % 60 == 59;
@@ -53,7 +94,8 @@ impl Script {
             });
         }
         let (troubled, opaque_etags) = (seed % 4 == 3, seed % 3 == 2);
-        Self { seed, unit: if is_large { 91_111 } else { 1 }, troubled, opaque_etags, steps }
+        let unit = if is_large { 91_111 } else { 1 };
+        Self { seed, unit, troubled, opaque_etags, background: false, crowded: false, death: None, steps }
     }
 }
 
@@ -148,6 +190,78 @@ pub(super) enum Op {
     ForeignDelete {
         path: String,
     },
+    /// At the same time.
+    Both(Box<Self>, Box<Self>),
+}
+
+impl Op {
+    /// Whether it goes through a handle, which needs no lock on a directory: the kernel lets such things meet.
+    fn is_by_handle(&self) -> Option<Number> {
+        match self {
+            Self::Read { number, .. }
+            | Self::Write { number, .. }
+            | Self::SetSize { number, .. }
+            | Self::SetMode { number, .. }
+            | Self::Flush { number }
+            | Self::Sync { number }
+            | Self::Close { number }
+            | Self::Land { number } => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether this may happen while another one does.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        !self.is_entangled_with(other) && !other.is_entangled_with(self) && self.is_let_meet(other)
+    }
+
+    fn is_entangled_with(&self, other: &Self) -> bool {
+        let commits = |op: &Self| {
+            matches!(op, Self::Flush { .. } | Self::Sync { .. } | Self::Close { .. } | Self::Land { .. })
+        };
+        match self {
+            // A commit that meets the removal of its file may take it for somebody else's.
+            _ if self.ends_name() => commits(other),
+            // What describes an object at once may bring to S3 what is written meanwhile, before it is closed.
+            Self::SetMode { .. } | Self::Change { .. } => {
+                matches!(other, Self::Write { .. } | Self::SetSize { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the kernel does not have one wait for the other.
+    fn is_let_meet(&self, other: &Self) -> bool {
+        let is_single = |op: &Self| {
+            matches!(op, Self::Append { .. } | Self::Forget | Self::ReadWhole { .. } | Self::List { .. })
+        };
+        let is_end_of = |op: &Self, number| {
+            matches!(op, Self::Close { .. } | Self::Land { .. }) && op.is_by_handle() == Some(number)
+        };
+        match (self.is_by_handle(), other.is_by_handle()) {
+            // The kernel ends a handle when nothing else is done with it.
+            (Some(one), Some(two)) => !is_end_of(self, two) && !is_end_of(other, one),
+            (Some(_), None) => !is_single(other),
+            (None, Some(_)) => !is_single(self),
+            (None, None) => false,
+        }
+    }
+
+    /// Whether a file may not be there afterwards under the name that it had.
+    pub(super) fn ends_name(&self) -> bool {
+        match self {
+            Self::Both(one, two) => one.ends_name() || two.ends_name(),
+            _ => matches!(self, Self::Remove { .. } | Self::Rename { .. }),
+        }
+    }
+
+    /// Whether somebody else does it.
+    pub(super) fn is_foreign(&self) -> bool {
+        match self {
+            Self::Both(one, two) => one.is_foreign() || two.is_foreign(),
+            _ => matches!(self, Self::ForeignPut { .. } | Self::ForeignDelete { .. }),
+        }
+    }
 }
 
 /// Some bytes, which print as how many they are.
@@ -191,4 +305,11 @@ pub(super) enum Outcome {
         mode: Option<u32>,
     },
     Directory,
+    Both(Box<Self>, Box<Self>),
+}
+
+impl Outcome {
+    pub(super) fn both(one: Self, two: Self) -> Self {
+        Self::Both(Box::new(one), Box::new(two))
+    }
 }

@@ -1,35 +1,22 @@
-//! One mount of an emulator without a socket, and what a kernel does to it.
+//! A script, lived step by step, and all states of the reference that may be by now.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_credential_types::Credentials as Keys;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use parking_lot::Mutex;
-use s3xmount::budget::Budget;
 use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::store::WriteCondition;
-use s3xmount::emulator::{InProcess, Object, On};
-use s3xmount::error::{Error, Kind, Result};
-use s3xmount::fs::{
-    Access, AttributeChange, Attributes, Defaults, FileKind, Filesystem, Found, HandleId, OpenOptions, Parts,
-    Replace,
-};
-use s3xmount::name::{BucketName, DirPrefix, FileName};
-use s3xmount::namespace::{self, AttributePolicy, Bucket, Ino, Lifetimes, Namespace};
-use s3xmount::read;
-use s3xmount::s3::{self, CredentialsOwner, Endpoint, Gateway, Server, Variant, WriteRules};
-use s3xmount::task::Tasks;
-use s3xmount::write::{self, Sessions};
+use s3xmount::emulator::{Gate, InProcess, Object, On};
+use s3xmount::write::CommitMode;
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Runtime};
 
 use super::choice::{Held, choose};
-use super::op::{Bytes, Number, Op, Outcome, Script};
-use super::reference::{NEW_MODE, Reference, TOPS};
-use crate::support::{How, OWNER};
+use super::mount::Mount;
+use super::op::{Bytes, Death, Op, Outcome, Script};
+use super::reference::{Reference, TOPS};
+use crate::support::How;
 
 /// A script being lived.
 pub(super) struct Life<'a> {
@@ -43,24 +30,37 @@ pub(super) struct Life<'a> {
     said: &'a Mutex<String>,
 }
 
+/// What a stretch of life came to.
+enum Stretch {
+    /// All steps are taken.
+    Lived,
+    /// The process was killed before this step, and during this operation, if it was not in between.
+    Killed(usize, Option<Op>),
+}
+
 impl<'a> Life<'a> {
     /// Lives a script to its end; says what it does as it goes.
     pub(super) fn live(script: &'a Script, said: &'a Mutex<String>) -> Result<(), String> {
-        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let mut life = Self::begin(script, said).await;
-            for (number, step) in script.steps.iter().enumerate() {
-                if let Some(op) = choose(script, step, &life.states[0], &life.held, number) {
-                    life.take(op).await?;
-                }
-            }
-            life.end().await
-        })
+        // Whatever is drawn by lot, pauses before another attempt above all, is the same each time.
+        fastrand::seed(script.seed);
+        let mut runtime = runtime();
+        let mut life = runtime.block_on(Self::begin(script, said));
+        if let Stretch::Killed(next, during) = runtime.block_on(life.go_on(0, script.death))? {
+            let left = runtime.block_on(life.mount.left_behind());
+            // All tasks end where they are, and after that what they share is dropped: nothing of it reaches S3 any more.
+            drop(runtime);
+            runtime = self::runtime();
+            runtime.block_on(life.rise(left, during))?;
+            let _lived = runtime.block_on(life.go_on(next, None))?;
+        }
+        runtime.block_on(life.end())
     }
 
     async fn begin(script: &'a Script, said: &'a Mutex<String>) -> Self {
         let world = demo::world(Rights::Full);
         let world = if script.opaque_etags { world.with_opaque_etags() } else { world };
+        // What was in S3 before a close was there before it by S3's clock too, which does not stand still.
+        world.clock.run_behind(Duration::from_secs(60));
         let emulator = InProcess::new(world);
         for (bucket, key) in demo::BUCKETS.iter().flat_map(|name| {
             let bucket = emulator.world().bucket(name);
@@ -68,60 +68,221 @@ impl<'a> Life<'a> {
         }) {
             bucket.delete(&key, &WriteCondition::None).unwrap();
         }
-        let mount = Mount::new(&emulator).await;
-        if script.troubled {
-            let faults = &emulator.world().faults;
-            faults.inject(On::anything().at_random(0.05, script.seed).always().lose_answer());
-            faults.inject(On::anything().at_random(0.05, script.seed + 1).always().drop_request());
-            faults.inject(On::anything().at_random(0.05, script.seed + 2).always().throttle());
-        }
+        let mount = Mount::new(&emulator, tempfile::tempdir().unwrap(), commit_mode(script)).await;
         let mut objects = Objects::default();
         let (files, markers) = objects.look(&emulator);
-        Self {
-            mount,
-            states: vec![Reference::new(files, markers)],
-            held: Vec::new(),
-            objects,
-            script,
-            said,
-            emulator,
+        let states = vec![Reference::new(files, markers, commit_mode(script))];
+        let life = Self { mount, states, held: Vec::new(), objects, script, said, emulator };
+        life.trouble();
+        life
+    }
+
+    fn trouble(&self) {
+        let (faults, seed) = (&self.emulator.world().faults, self.script.seed);
+        faults.clear();
+        if self.script.crowded {
+            for (share, millis) in [(0.5, 1), (0.3, 2), (0.2, 7)] {
+                let delay = Duration::from_millis(millis);
+                faults.inject(On::anything().at_random(share, seed + 100 + millis).always().delay(delay));
+            }
         }
+        if self.script.troubled {
+            faults.inject(On::anything().at_random(0.05, seed).always().lose_answer());
+            faults.inject(On::anything().at_random(0.05, seed + 1).always().drop_request());
+            faults.inject(On::anything().at_random(0.05, seed + 2).always().throttle());
+        }
+    }
+
+    /// Takes the steps from this one on, to the last or to the death of the process.
+    async fn go_on(&mut self, from: usize, death: Option<Death>) -> Result<Stretch, String> {
+        let mut silence = None;
+        let mut steps = self.script.steps.iter().enumerate().skip(from).peekable();
+        while let Some((number, step)) = steps.next() {
+            if let (Some(death), None) = (death, &silence)
+                && number >= death.step
+            {
+                silence = Some((self.fall_silent(death), death.step + death.steps));
+            }
+            let op = choose(self.script, step, &self.states[0], &self.held, number);
+            let op = op.filter(|op| silence.is_none() || !op.is_foreign());
+            if let (true, Some(one), Some((after, next))) = (self.script.crowded, &op, steps.peek()) {
+                let two = choose(self.script, next, &self.states[0], &self.held, *after);
+                if let Some(two) = two.filter(|two| one.meets(two)) {
+                    let both = Op::Both(Box::new(one.clone()), Box::new(two));
+                    steps.next();
+                    self.take(both).await?;
+                    continue;
+                }
+            }
+            match (&silence, op) {
+                (Some((_, end)), _) if number > *end => return Ok(Stretch::Killed(number, None)),
+                (_, None) => {}
+                (None, Some(op)) => self.take(op).await?,
+                (Some((gates, _)), Some(op)) => match self.take_unless_stuck(&op, gates).await {
+                    Some(outcome) => self.taken(&op, &outcome)?,
+                    None => return Ok(Stretch::Killed(number + 1, Some(op))),
+                },
+            }
+        }
+        Ok(match silence {
+            Some(_) => Stretch::Killed(self.script.steps.len(), None),
+            None => Stretch::Lived,
+        })
     }
 
     async fn take(&mut self, op: Op) -> Result<(), String> {
-        *self.said.lock() += &format!("  {op:?}");
+        self.say(&op);
+        // A commit that is on its way as its file is removed may take that for others' doing.
+        if op.is_foreign() || self.script.crowded && op.ends_name() {
+            self.settle().await?;
+        }
         let outcome = match &op {
+            Op::Both(one, two) => {
+                let (one, two) = tokio::join!(self.take_one(one), self.take_one(two));
+                Outcome::both(one, two)
+            }
+            op => self.take_one(op).await,
+        };
+        if op.is_foreign() {
+            // Long enough ago for the mount to see it; and whatever was to happen in that hour happens now.
+            tokio::time::advance(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.taken(&op, &outcome)
+    }
+
+    async fn take_one(&self, op: &Op) -> Outcome {
+        match op {
             Op::ForeignPut { path, bytes } => self.foreign(path, Some(bytes)).await,
             Op::ForeignDelete { path } => self.foreign(path, None).await,
             op => self.mount.take(op).await,
-        };
-        *self.said.lock() += &format!(" -> {outcome:?}\n");
-        self.expect(&op, &outcome)?;
-        match op {
-            Op::Open { number, how, .. } if outcome == Outcome::Done => {
-                self.held.push(Held { number, writes: how != How::Read, is_closing: false });
-            }
-            Op::Close { number } => {
-                self.held
-                    .iter_mut()
-                    .filter(|held| held.number == number)
-                    .for_each(|held| held.is_closing = true);
-            }
-            Op::Land { number } => self.held.retain(|held| held.number != number),
-            _ => {}
         }
+    }
+
+    /// Before it is taken, which it may not survive.
+    fn say(&self, op: &Op) {
+        *self.said.lock() += &format!("  {op:?}");
+    }
+
+    /// Takes note of an operation and of what it came to.
+    fn taken(&mut self, op: &Op, outcome: &Outcome) -> Result<(), String> {
+        *self.said.lock() += &format!(" -> {outcome:?}\n");
+        self.expect(op, outcome)?;
+        self.hold(op, outcome);
         Ok(())
     }
 
+    /// Keeps account of what is open.
+    fn hold(&mut self, op: &Op, outcome: &Outcome) {
+        match (op, outcome) {
+            (Op::Both(one, two), Outcome::Both(first, second)) => {
+                self.hold(one, first);
+                self.hold(two, second);
+            }
+            (Op::Open { number, how, .. }, Outcome::Done) => {
+                self.held.push(Held { number: *number, writes: *how != How::Read, is_closing: false });
+            }
+            (Op::Close { number }, _) => {
+                let closed = self.held.iter_mut().filter(|held| held.number == *number);
+                closed.for_each(|held| held.is_closing = true);
+            }
+            (Op::Land { number }, _) => self.held.retain(|held| held.number != *number),
+            _ => {}
+        }
+    }
+
+    // ---- death, and what comes after it ----
+
+    /// From now on S3 answers some more requests, and then none.
+    fn fall_silent(&self, death: Death) -> [Gate; 2] {
+        let [half_done, not_done] = [Gate::closed(), Gate::closed()];
+        let faults = &self.emulator.world().faults;
+        let one_more = u64::from(death.is_half_done);
+        faults.inject(On::anything().after(death.answered).times(one_more).hold_answer(&half_done));
+        faults.inject(On::anything().after(death.answered + one_more).always().hold_request(&not_done));
+        [half_done, not_done]
+    }
+
+    /// `None` when it waits for an answer that does not come.
+    async fn take_unless_stuck(&self, op: &Op, [half_done, not_done]: &[Gate; 2]) -> Option<Outcome> {
+        self.say(op);
+        let stuck = async {
+            tokio::select! {
+                biased;
+                () = half_done.reached_by(1) => {}
+                () = not_done.reached_by(1) => {}
+            }
+            // Others may be stuck, while this one has something to do: the clock waits for it.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = self.mount.take(op) => Some(outcome),
+            () = stuck => None,
+        }
+    }
+
+    /// Another mount takes over what the dead one has left.
+    async fn rise(&mut self, left: TempDir, during: Option<Op>) -> Result<(), String> {
+        *self.said.lock() += if during.is_some() { " -> killed\n" } else { "  killed\n" };
+        self.held.clear();
+        self.trouble();
+        self.mount = Mount::new(&self.emulator, left, commit_mode(self.script)).await;
+        self.mount.recover().await?;
+        let (files, markers) = self.objects.look(&self.emulator);
+        let (mut states, mut complaints) = (Vec::new(), Vec::new());
+        for state in &self.states {
+            let found = match &during {
+                Some(Op::Rename { from, onto, .. }) => {
+                    vec![state.killed_during_rename((from, onto), &files, &markers)]
+                }
+                Some(op) => state.killed_during(op).into_iter().map(Ok).collect(),
+                None => vec![Ok(state.killed())],
+            };
+            for state in found {
+                match state.and_then(|state| state.agrees(&files, &markers).map(|()| state)) {
+                    Ok(state) if states.contains(&state) => {}
+                    Ok(state) => states.push(state),
+                    Err(complaint) => complaints.push(complaint),
+                }
+            }
+        }
+        if states.is_empty() {
+            return Err(complaints.join("\n"));
+        }
+        self.states = states;
+        self.expect_kept()
+    }
+
+    /// What could not be committed is set aside, all of it.
+    fn expect_kept(&mut self) -> Result<(), String> {
+        let aside = self.mount.set_aside();
+        let is_kept = |state: &Reference| {
+            state.lost().iter().all(|lost| aside.iter().any(|kept| lost.is_kept_in(kept)))
+        };
+        let kept: Vec<Reference> = self.states.iter().filter(|state| is_kept(state)).cloned().collect();
+        if kept.is_empty() {
+            return Err(format!(
+                "{} files were set aside, and not all that could not be committed",
+                aside.len()
+            ));
+        }
+        self.states = kept;
+        Ok(())
+    }
+
+    // ---- what is expected ----
+
     /// Strikes out the states that cannot have come to this.
     fn expect(&mut self, op: &Op, outcome: &Outcome) -> Result<(), String> {
-        let (files, markers) = self.objects.look(&self.emulator);
+        let there = (!self.script.background).then(|| self.objects.look(&self.emulator));
         let (mut states, mut complaints) = (Vec::new(), Vec::new());
         for state in &self.states {
             match state.after(op, outcome) {
                 Ok(after) => {
                     for next in after {
-                        match next.agrees(&files, &markers) {
+                        let agrees = there.as_ref().map(|(files, markers)| next.agrees(files, markers));
+                        match agrees.unwrap_or(Ok(())) {
                             Ok(()) if states.contains(&next) => {}
                             Ok(()) => states.push(next),
                             Err(complaint) => complaints.push(complaint),
@@ -138,16 +299,27 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    /// What somebody else does to the bucket; long enough ago for the mount to see it.
+    /// What somebody else does to the bucket.
     async fn foreign(&self, path: &str, bytes: Option<&Bytes>) -> Outcome {
+        if self.script.crowded {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..5))).await;
+        }
         let (bucket, key) = split(path);
         let world = self.emulator.world();
         match bytes {
             Some(bytes) => world.seed(bucket, key, bytes.0.to_vec()),
             None => world.bucket(bucket).delete(key, &WriteCondition::None).unwrap(),
         }
-        tokio::time::advance(Duration::from_secs(3600)).await;
         Outcome::Done
+    }
+
+    /// S3 has what was closed, and it is what the reference says.
+    async fn settle(&mut self) -> Result<(), String> {
+        self.mount.settle().await?;
+        let (files, markers) = self.objects.look(&self.emulator);
+        let complaint = self.states.iter().map(|state| state.agrees(&files, &markers)).find_map(Result::err);
+        self.states.retain(|state| state.agrees(&files, &markers).is_ok());
+        if self.states.is_empty() { Err(complaint.expect("one for each state")) } else { Ok(()) }
     }
 
     /// Closes everything, and has everything looked at once more by this mount and by one that knows nothing.
@@ -161,25 +333,23 @@ impl<'a> Life<'a> {
         if self.script.seed.is_multiple_of(3) {
             self.look_at_everything().await?;
         }
-        self.mount.filesystem.finish().await;
-        let uploads: usize =
-            demo::BUCKETS.iter().map(|bucket| self.emulator.world().uploads(bucket).len()).sum();
+        self.mount.finish().await;
+        self.settle().await?;
+        let uploads = self.uploads_left();
         if uploads > 0 {
             return Err(format!("{uploads} uploads were left"));
         }
-        let aside = self.mount.set_aside();
-        let is_kept = |state: &Reference| {
-            state.lost().iter().all(|lost| aside.iter().any(|kept| lost.is_kept_in(kept)))
-        };
-        if !self.states.iter().any(is_kept) {
-            return Err(format!(
-                "{} files were set aside, and not all that could not be committed",
-                aside.len()
-            ));
-        }
-        self.mount = Mount::new(&self.emulator).await;
+        self.expect_kept()?;
+        self.mount = Mount::new(&self.emulator, tempfile::tempdir().unwrap(), commit_mode(self.script)).await;
         self.take(Op::MountAnew).await?;
         self.look_at_everything().await
+    }
+
+    /// Not counted are those whose beginning S3 told nobody, so that nobody knows their names; they have no parts.
+    fn uploads_left(&self) -> usize {
+        let may_be_unknown = self.script.troubled || self.script.death.is_some();
+        let uploads = demo::BUCKETS.iter().flat_map(|bucket| self.emulator.world().uploads(bucket));
+        uploads.filter(|(_, upload)| !(may_be_unknown && upload.parts.is_empty())).count()
     }
 
     async fn look_at_everything(&mut self) -> Result<(), String> {
@@ -222,322 +392,12 @@ impl Objects {
     }
 }
 
-/// A filesystem over both buckets, and what its kernel knows.
-struct Mount {
-    filesystem: Arc<Filesystem>,
-    sessions: Arc<Sessions>,
-    handles: HashMap<Number, (Ino, HandleId)>,
-    /// What the kernel has looked up: how often, and where the name is.
-    known: HashMap<Ino, (u64, Ino)>,
-    /// Outlives the sessions that stage in it.
-    _staging: TempDir,
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
-impl Mount {
-    async fn new(emulator: &InProcess) -> Self {
-        let bob = demo::bob();
-        let endpoint = Endpoint {
-            credentials: SharedCredentialsProvider::new(Keys::new(bob.id, bob.secret, None, None, "test")),
-            owner: Arc::new(Nobody),
-            http: Some(emulator.http_client()),
-            url: Some("http://s3.invalid".to_owned()),
-            server: Server::Aws,
-            force_path_style: true,
-            variant: Variant::default(),
-        };
-        let mut buckets = Vec::new();
-        for (top, name) in TOPS.iter().zip(demo::BUCKETS) {
-            let options = s3::Options {
-                bucket: BucketName::parse(name).unwrap(),
-                region: Some(demo::REGION.to_owned()),
-                region_hint: None,
-                rules: WriteRules::default().acl(Some("bucket-owner-full-control")),
-            };
-            buckets.push(Bucket {
-                directory: FileName::parse(top).unwrap(),
-                gateway: Gateway::connect(&endpoint, options).await.unwrap(),
-                root: DirPrefix::parse("").unwrap(),
-                read_only: false,
-                directories: Vec::new(),
-            });
-        }
-        let tasks = Tasks::new(Handle::current());
-        let (staging, budget) = (tempfile::tempdir().unwrap(), Budget::new(64 << 20));
-        let writing = write::Options::new(staging.path().to_owned());
-        let sessions = Sessions::open(writing, budget.clone(), tasks.clone()).unwrap();
-        let lifetimes = Lifetimes { present: Duration::from_secs(60), absent: Duration::from_secs(5) };
-        let naming = namespace::Options {
-            lifetimes,
-            attributes: AttributePolicy::Auto,
-            describe_after: namespace::DESCRIBE_AFTER,
-            journal: None,
-        };
-        let (uid, gid) = OWNER;
-        let defaults =
-            Defaults { uid, gid, file_mode: 0o600, dir_mode: 0o755, mounted: SystemTime::UNIX_EPOCH };
-        let filesystem = Filesystem::new(Parts {
-            namespace: Namespace::new(buckets, &naming, tasks.clone()),
-            sessions: Arc::clone(&sessions),
-            reading: read::Options::default(),
-            cache: None,
-            defaults,
-            budget,
-            tasks,
-        });
-        let (handles, known) = Default::default();
-        Self { filesystem, sessions, handles, known, _staging: staging }
-    }
-
-    fn set_aside(&self) -> Vec<Vec<u8>> {
-        self.sessions.set_aside().unwrap().iter().map(|file| fs::read(&file.path).unwrap()).collect()
-    }
-
-    async fn take(&mut self, op: &Op) -> Outcome {
-        self.try_to_take(op).await.unwrap_or_else(|error| Outcome::Failed(error.kind()))
-    }
-
-    async fn try_to_take(&mut self, op: &Op) -> Result<Outcome> {
-        let fs = Arc::clone(&self.filesystem);
-        match op {
-            Op::Open { number, path, how } => {
-                let opened = self.open(path, *how).await?;
-                self.handles.insert(*number, opened);
-            }
-            Op::Read { number, offset, size } => {
-                return self.read(self.handles[number].1, *offset, *size).await.map(Outcome::Read);
-            }
-            Op::Write { number, offset, bytes } => self.write(*number, *offset, bytes).await?,
-            Op::Append { number, bytes } => {
-                let (ino, handle) = self.handles[number];
-                let size = fs.attributes(ino).await?.attributes.size;
-                for piece in bytes.0.chunks(PIECE_BYTES) {
-                    // The kernel may believe in another end.
-                    fs.append(handle, size / 2, piece).await?;
-                }
-                return Ok(Outcome::Appended(size));
-            }
-            Op::SetSize { number, size } => drop(fs.truncate(self.handles[number].0, *size).await?),
-            Op::SetMode { number, mode } => self.set_mode(self.handles[number].0, *mode).await?,
-            Op::Flush { number } | Op::Close { number } => fs.flush(self.handles[number].1).await?,
-            Op::Sync { number } => fs.sync(self.handles[number].1).await?,
-            Op::Land { number } => {
-                let (_, handle) = self.handles.remove(number).unwrap();
-                // Nobody hears what it came to.
-                let _unheard = fs.release(handle).await.is_ok();
-            }
-            Op::Truncate { path, size } => drop(fs.truncate(self.file(path).await?, *size).await?),
-            Op::Change { path, mode } => {
-                let ino = self.file(path).await?;
-                self.set_mode(ino, *mode).await?;
-            }
-            Op::Stat { path } => {
-                return Ok(match self.look_up(path).await? {
-                    None => Outcome::Absent,
-                    Some(found) if found.kind == FileKind::Directory => Outcome::Directory,
-                    Some(found) => Outcome::File { size: Some(found.size), mode: Some(found.mode) },
-                });
-            }
-            Op::ReadWhole { path } => return self.read_whole(path).await.map(Outcome::Read),
-            Op::List { path } => return self.list(path).await.map(Outcome::Names),
-            Op::MakeDirectory { path } => {
-                let (parent, name) = self.parent(path).await?;
-                let made = fs.make_directory(parent, &name, 0o755, OWNER).await?;
-                self.count(parent, made.attributes.ino);
-            }
-            Op::RemoveDirectory { path } => match self.look_up(path).await? {
-                None => return Err(not_found()),
-                Some(found) if found.kind != FileKind::Directory => {
-                    return Err(Error::new(Kind::NotDirectory, "a file"));
-                }
-                Some(_) => {
-                    let (parent, name) = self.parent(path).await?;
-                    fs.remove_directory(parent, &name).await?;
-                }
-            },
-            Op::Remove { path } => {
-                if self.look_up(path).await?.ok_or_else(not_found)?.kind == FileKind::Directory {
-                    return Err(Error::new(Kind::IsDirectory, "a directory"));
-                }
-                let (parent, name) = self.parent(path).await?;
-                fs.remove_file(parent, &name).await?;
-            }
-            Op::Rename { from, onto, may_replace } => self.rename(from, onto, *may_replace).await?,
-            Op::Forget => self.forget(),
-            Op::MountAnew | Op::ForeignPut { .. } | Op::ForeignDelete { .. } => {}
-        }
-        Ok(Outcome::Done)
-    }
-
-    // ---- names, as the kernel walks them ----
-
-    async fn look_up(&mut self, path: &str) -> Result<Option<Attributes>> {
-        let mut at = self.filesystem.attributes(Ino::ROOT).await?.attributes;
-        let mut names = path.split('/').peekable();
-        while let Some(name) = names.next() {
-            if at.kind != FileKind::Directory {
-                return Err(Error::new(Kind::NotDirectory, "a file on the way"));
-            }
-            match self.filesystem.lookup(at.ino, &FileName::parse(name)?).await? {
-                Found::Present(shown) => {
-                    self.count(at.ino, shown.attributes.ino);
-                    at = shown.attributes;
-                }
-                Found::Absent(_) if names.peek().is_none() => return Ok(None),
-                Found::Absent(_) => return Err(not_found()),
-            }
-        }
-        Ok(Some(at))
-    }
-
-    async fn parent(&mut self, path: &str) -> Result<(Ino, FileName)> {
-        let (directory, name) = path.rsplit_once('/').unwrap();
-        let found = self.look_up(directory).await?.ok_or_else(not_found)?;
-        match found.kind {
-            FileKind::Directory => Ok((found.ino, FileName::parse(name)?)),
-            _ => Err(Error::new(Kind::NotDirectory, "a file on the way")),
-        }
-    }
-
-    async fn file(&mut self, path: &str) -> Result<Ino> {
-        Ok(self.look_up(path).await?.ok_or_else(not_found)?.ino)
-    }
-
-    fn count(&mut self, parent: Ino, ino: Ino) {
-        let known = self.known.entry(ino).or_insert((0, parent));
-        *known = (known.0 + 1, parent);
-    }
-
-    /// Forgets what is not open, nor on the way to it.
-    fn forget(&mut self) {
-        let mut needed: BTreeSet<u64> = BTreeSet::from([Ino::ROOT.0]);
-        for (ino, _) in self.handles.values() {
-            let mut at = *ino;
-            while needed.insert(at.0) {
-                at = self.known.get(&at).map_or(Ino::ROOT, |(_, parent)| *parent);
-            }
-        }
-        let unneeded: Vec<Ino> = self.known.keys().copied().filter(|ino| !needed.contains(&ino.0)).collect();
-        for ino in unneeded {
-            let (lookups, _) = self.known.remove(&ino).unwrap();
-            self.filesystem.forget(ino, lookups);
-        }
-    }
-
-    async fn list(&mut self, path: &str) -> Result<Vec<String>> {
-        let ino = self.look_up(path).await?.ok_or_else(not_found)?.ino;
-        let handle = self.filesystem.open_directory(ino)?;
-        let (mut names, mut from) = (Vec::new(), 0);
-        loop {
-            let entries = self.filesystem.read_directory_described(handle, from).await;
-            let entries = entries.inspect_err(|_| self.filesystem.close_directory(handle))?;
-            let Some(last) = entries.last() else { break };
-            from = last.listed.next;
-            for entry in entries {
-                let Some(shown) = entry.shown else { continue };
-                self.count(ino, shown.attributes.ino);
-                let is_directory = entry.listed.kind == FileKind::Directory;
-                names.push(if is_directory { format!("{}/", entry.listed.name) } else { entry.listed.name });
-            }
-        }
-        self.filesystem.close_directory(handle);
-        names.sort();
-        Ok(names)
-    }
-
-    async fn rename(&mut self, from: &str, onto: &str, may_replace: bool) -> Result<()> {
-        let (from_parent, old) = self.parent(from).await?;
-        let (onto_parent, new) = self.parent(onto).await?;
-        let source = self.look_up(from).await?.ok_or_else(not_found)?;
-        self.look_up(onto).await?;
-        let replace = if may_replace { Replace::Allowed } else { Replace::Refused };
-        if from == onto && !may_replace {
-            return Err(Error::new(Kind::Exists, "itself"));
-        }
-        if source.kind == FileKind::Directory && onto.starts_with(&format!("{from}/")) {
-            return Err(Error::new(Kind::InvalidArgument, "into itself"));
-        }
-        self.filesystem.rename((from_parent, &old), (onto_parent, &new), replace).await?;
-        if let Some(known) = self.known.get_mut(&source.ino) {
-            known.1 = onto_parent;
-        }
-        Ok(())
-    }
-
-    // ---- files ----
-
-    async fn open(&mut self, path: &str, how: How) -> Result<(Ino, HandleId)> {
-        let (parent, name) = self.parent(path).await?;
-        let options = OpenOptions {
-            access: Access { read: true, write: how != How::Read },
-            truncate: how == How::Overwrite,
-            exclusive: how == How::MakeNew,
-        };
-        match self.look_up(path).await? {
-            Some(_) if how == How::MakeNew => Err(Error::new(Kind::Exists, "there is one")),
-            Some(found) if found.kind == FileKind::Directory => {
-                Err(Error::new(Kind::IsDirectory, "a directory"))
-            }
-            Some(found) => Ok((found.ino, self.filesystem.open(found.ino, options).await?.handle)),
-            None if how == How::Read => Err(not_found()),
-            None => {
-                let (shown, opened) = self.filesystem.create(parent, &name, NEW_MODE, OWNER, options)?;
-                self.count(parent, shown.attributes.ino);
-                Ok((shown.attributes.ino, opened.handle))
-            }
-        }
-    }
-
-    async fn read_whole(&mut self, path: &str) -> Result<Bytes> {
-        let (_, handle) = self.open(path, How::Read).await?;
-        let mut bytes = Vec::new();
-        let outcome = loop {
-            match self.read(handle, bytes.len() as u64, PIECE_BYTES as u32).await {
-                Ok(piece) if piece.0.is_empty() => break Ok(()),
-                Ok(piece) => bytes.extend_from_slice(&piece.0),
-                Err(error) => break Err(error),
-            }
-        };
-        self.filesystem.release(handle).await?;
-        outcome.map(|()| Bytes(Arc::new(bytes)))
-    }
-
-    async fn read(&self, handle: HandleId, offset: u64, size: u32) -> Result<Bytes> {
-        let read = match self.filesystem.try_read(handle, offset, size) {
-            Some(read) => read?,
-            None => self.filesystem.read(handle, offset, size).await?,
-        };
-        Ok(Bytes(Arc::new(read.into_bytes().to_vec())))
-    }
-
-    async fn write(&self, number: Number, offset: u64, bytes: &Bytes) -> Result<()> {
-        let handle = self.handles[&number].1;
-        for (at, piece) in (offset..).step_by(PIECE_BYTES).zip(bytes.0.chunks(PIECE_BYTES)) {
-            self.filesystem.write(handle, at, piece).await?;
-        }
-        Ok(())
-    }
-
-    async fn set_mode(&self, ino: Ino, mode: u32) -> Result<()> {
-        let change = AttributeChange { mode: Some(mode), ..Default::default() };
-        self.filesystem.change_attributes(ino, change).await.map(drop)
-    }
-}
-
-/// Keys that nobody refreshes.
-struct Nobody;
-
-impl CredentialsOwner for Nobody {
-    fn refused(&self, _: &str) {}
-
-    fn denied(&self, _: &str) -> bool {
-        false
-    }
-
-    fn confirmed(&self) {}
-}
-
-fn not_found() -> Error {
-    Error::new(Kind::NotFound, "no such file or directory")
+fn commit_mode(script: &Script) -> CommitMode {
+    if script.background { CommitMode::Background } else { CommitMode::Close }
 }
 
 /// The bucket and the key of a path.
@@ -545,6 +405,3 @@ fn split(path: &str) -> (&'static str, &str) {
     let (top, key) = path.split_once('/').unwrap();
     (demo::BUCKETS[TOPS.iter().position(|at| *at == top).unwrap()], key)
 }
-
-/// What the kernel hands over at once.
-const PIECE_BYTES: usize = 1 << 20;

@@ -2,7 +2,7 @@
 
 use s3xmount::error::Kind;
 
-use super::session::{Condition, Lost};
+use super::session::{Condition, Lost, Stretches};
 use super::{Possible, Reference, Version};
 use crate::model::op::Outcome;
 
@@ -65,6 +65,7 @@ impl Reference {
         session.condition = Condition::Version(version.id);
         session.base = Some(version.clone());
         (session.is_dirty, session.is_due) = (false, false);
+        session.unsaved = Stretches::default();
         file.committed = Some(version.clone());
         self.store.insert(path.to_owned(), version);
     }

@@ -46,6 +46,7 @@ impl Reference {
                 session: Some(session),
                 mode: Some(NEW_MODE),
                 last: Bytes::default(),
+                failed: None,
             },
         );
         self.handles.insert(number, Handle { file: id, writes: true, line: None });
@@ -56,8 +57,10 @@ impl Reference {
             let (id, line, version) = (self.fresh(), self.fresh(), self.store[path].clone());
             let mode = version.mode;
             let (path, committed) = (Some(path.to_owned()), Some(version));
-            self.files
-                .insert(id, File { path, committed, line, session: None, mode, last: Bytes::default() });
+            self.files.insert(
+                id,
+                File { path, committed, line, session: None, mode, last: Bytes::default(), failed: None },
+            );
             id
         });
         let fresh = self.fresh();
@@ -85,10 +88,7 @@ impl Reference {
         if session.failed.is_some() || before == size {
             return;
         }
-        session.resize(size);
-        session.ours_from = session.ours_from.min(size.min(before));
-        session.written.iter_mut().for_each(|(_, end)| *end = size.min(*end));
-        session.written.retain(|(start, end)| start < end);
+        session.cut(size);
         (session.is_touched, session.is_dirty) = (true, true);
     }
 
@@ -104,7 +104,8 @@ impl Reference {
             session.resize(before.max(end));
             let content = std::sync::Arc::make_mut(&mut session.content.0);
             content[offset as usize..end as usize].copy_from_slice(&bytes.0);
-            session.written.push((offset, end));
+            session.written.add(offset, end);
+            session.unsaved.add(offset, end);
             (session.is_touched, session.is_dirty) = (true, true);
         }))
     }
@@ -117,7 +118,8 @@ impl Reference {
         }
         let was_overtaken = handle.line.is_some_and(|line| line != file.line);
         if was_overtaken {
-            return self.refused(&[Kind::Changed]);
+            return self
+                .refused(&[Some(Kind::Changed), file.failed].into_iter().flatten().collect::<Vec<_>>());
         }
         let there = file.path.as_ref().and_then(|path| self.store.get(path)).map(|version| version.id);
         let (content, is_sure) = match (&file.session, &file.committed) {
@@ -135,7 +137,15 @@ impl Reference {
         let bytes = Bytes(std::sync::Arc::new(content.0[start..end].to_vec()));
         let line = file.line;
         let read = self.with(|next| next.handles.get_mut(&number).expect("it is open").line = Some(line));
+        let is_nothing = bytes.0.is_empty();
         let mut possible = vec![(Outcome::Read(bytes), read)];
+        if is_nothing {
+            // Nothing was got of this version yet that could be mixed with another.
+            possible.push((Outcome::Read(Bytes::default()), self.clone()));
+        }
+        if let Some(kind) = file.failed {
+            possible.extend(self.refused(&[kind]));
+        }
         if !is_sure {
             possible.extend(self.refused(&[Kind::Changed, Kind::NotFound]));
         }
@@ -159,7 +169,7 @@ impl Reference {
                 && !has_writers
                 && let Some(session) = file.session.take()
             {
-                file.last = session.content;
+                (file.last, file.failed) = (session.content, session.failed.filter(|_| file.path.is_none()));
             }
             if !state.handles.values().any(|handle| handle.file == id) {
                 state.files.remove(&id);

@@ -5,6 +5,7 @@
 //! out, and when nothing is left, something is wrong.
 
 mod commits;
+mod death;
 mod describing;
 mod files;
 mod foreign;
@@ -14,6 +15,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet};
 
 use s3xmount::error::Kind;
+use s3xmount::write::CommitMode;
 
 use self::commits::{Occasion, outcomes};
 use self::session::{File, Lost};
@@ -32,6 +34,8 @@ pub(super) struct Reference {
     files: BTreeMap<u64, File>,
     handles: BTreeMap<Number, Handle>,
     lost: Vec<Lost>,
+    /// What a close waits for.
+    commit: CommitMode,
 }
 
 /// One version of an object.
@@ -55,8 +59,8 @@ type Possible = Vec<(Outcome, Reference)>;
 
 impl Reference {
     /// S3 with these files, and nothing open.
-    pub(super) fn new(files: BTreeMap<String, Bytes>, markers: BTreeSet<String>) -> Self {
-        let mut new = Self::default();
+    pub(super) fn new(files: BTreeMap<String, Bytes>, markers: BTreeSet<String>, commit: CommitMode) -> Self {
+        let mut new = Self { commit, ..Self::default() };
         new.directories.extend(TOPS.map(str::to_owned));
         new.directories.extend(markers.iter().cloned());
         new.markers = markers;
@@ -137,6 +141,10 @@ impl Reference {
 
     pub(super) fn is_pending(&self, path: &str) -> bool {
         self.file_at(path).is_some_and(|id| self.files[&id].is_pending())
+    }
+
+    pub(super) fn is_open(&self, path: &str) -> bool {
+        self.file_at(path).is_some()
     }
 
     /// Whether somebody has a file open that cannot be looked up any more, as others deleted it.
@@ -244,6 +252,7 @@ impl Reference {
             Op::RemoveDirectory { path } => self.remove_directory(path),
             Op::Remove { path } => self.remove(path),
             Op::Rename { from, onto, may_replace } => self.rename(from, onto, *may_replace),
+            Op::Both(one, two) => self.both(one, two),
             Op::Forget => self.done(),
             Op::MountAnew => self.with(Self::mounted_anew).done(),
             Op::ForeignPut { path, bytes } => {
@@ -253,6 +262,20 @@ impl Reference {
                 self.foreign_delete(path).into_iter().map(|next| (Outcome::Done, next)).collect()
             }
         }
+    }
+
+    /// Two at the same time come to what they would come to one after the other.
+    fn both(&self, one: &Op, two: &Op) -> Possible {
+        let mut possible = Vec::new();
+        for (first, state) in self.possible(one) {
+            let after = state.possible(two).into_iter();
+            possible.extend(after.map(|(second, state)| (Outcome::both(first.clone(), second), state)));
+        }
+        for (second, state) in self.possible(two) {
+            let after = state.possible(one).into_iter();
+            possible.extend(after.map(|(first, state)| (Outcome::both(first, second.clone()), state)));
+        }
+        possible
     }
 
     fn done(&self) -> Possible {
@@ -269,6 +292,9 @@ fn matches(expected: &Outcome, outcome: &Outcome) -> bool {
     match (expected, outcome) {
         (Outcome::File { size, mode }, Outcome::File { size: shown_size, mode: shown_mode }) => {
             (size.is_none() || size == shown_size) && (mode.is_none() || mode == shown_mode)
+        }
+        (Outcome::Both(one, two), Outcome::Both(seen_one, seen_two)) => {
+            matches(one, seen_one) && matches(two, seen_two)
         }
         _ => expected == outcome,
     }

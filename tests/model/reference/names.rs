@@ -1,6 +1,7 @@
 //! Names that go, and names that move.
 
 use s3xmount::error::Kind;
+use s3xmount::write::CommitMode;
 
 use super::commits::Occasion;
 use super::session::Condition;
@@ -56,6 +57,7 @@ impl Reference {
             return self.refused(&[kind]);
         }
         let (source_is_directory, target_is_directory) = (self.is_directory(from), self.is_directory(onto));
+        let is_full = target_is_directory && !self.names_in(onto).is_empty();
         match () {
             () if !source_is_directory && !self.is_file(from) => return self.refused(&[Kind::NotFound]),
             () if from == onto && may_replace => return self.done(),
@@ -67,10 +69,12 @@ impl Reference {
             }
             () if !source_is_directory && target_is_directory => return self.refused(&[Kind::IsDirectory]),
             () if source_is_directory && self.is_file(onto) => return self.refused(&[Kind::NotDirectory]),
-            () if source_is_directory && target_is_directory && !self.names_in(onto).is_empty() => {
-                return self.refused(&[Kind::NotEmpty]);
+            // Where both are true, either may be said first.
+            () if source_is_directory && (is_full || top(from) != top(onto)) => {
+                let full = is_full.then_some(Kind::NotEmpty);
+                let apart = (top(from) != top(onto)).then_some(Kind::CrossDevice);
+                return self.refused(&full.into_iter().chain(apart).collect::<Vec<_>>());
             }
-            () if source_is_directory && top(from) != top(onto) => return self.refused(&[Kind::CrossDevice]),
             () => {}
         }
         if source_is_directory {
@@ -90,6 +94,10 @@ impl Reference {
                 Ok(()) => possible.extend(state.rename_open(id, (from, onto), may_replace)),
                 Err(kind) => possible.extend(state.refused(&[kind])),
             }
+        }
+        if self.commit == CommitMode::Background && self.is_stored(from) {
+            // What was closed moves, and what was written since stays what it is.
+            possible.extend(self.rename_open(id, (from, onto), may_replace));
         }
         possible
     }

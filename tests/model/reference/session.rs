@@ -18,6 +18,8 @@ pub(super) struct File {
     pub(super) mode: Option<u32>,
     /// What it showed when it was removed and its last writer left.
     pub(super) last: Bytes,
+    /// And what had become of its commits.
+    pub(super) failed: Option<Kind>,
 }
 
 /// The time during which somebody may write.
@@ -37,8 +39,14 @@ pub(super) struct Session {
     /// Local from here on.
     pub(super) ours_from: u64,
     /// Local, and never zeros that nobody wrote.
-    pub(super) written: Vec<(u64, u64)>,
+    pub(super) written: Stretches,
+    /// What of it S3 has not got.
+    pub(super) unsaved: Stretches,
 }
+
+/// Parts of a file, in the order in which they came, from their first byte to behind their last.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Stretches(Vec<(u64, u64)>);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Condition {
@@ -51,7 +59,7 @@ pub(super) enum Condition {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::model) struct Lost {
     pub(super) content: Bytes,
-    pub(super) written: Vec<(u64, u64)>,
+    pub(super) written: Stretches,
 }
 
 impl File {
@@ -73,8 +81,10 @@ impl File {
         {
             session.base = Some(version.clone());
             session.condition = Condition::Version(version.id);
-            session.ours_from = session.content.0.len() as u64;
-            session.written.clear();
+            if !session.is_dirty {
+                session.ours_from = session.content.0.len() as u64;
+                session.written = Stretches::default();
+            }
         }
         self.committed = Some(version);
     }
@@ -93,7 +103,8 @@ impl Session {
             claims_name: false,
             failed: None,
             ours_from: 0,
-            written: Vec::new(),
+            written: Stretches::default(),
+            unsaved: Stretches::default(),
         }
     }
 
@@ -115,21 +126,52 @@ impl Session {
 
     /// Whether no byte of this stretch has to come from S3.
     pub(super) fn is_ours(&self, start: u64, end: u64) -> bool {
-        let end = end.min(self.content.0.len() as u64).min(self.ours_from);
-        let mut written = self.written.clone();
-        written.sort_unstable();
-        let reached =
-            written.into_iter().fold(start, |at, (from, to)| if from <= at { at.max(to) } else { at });
-        reached >= end
+        self.written.cover(start, end.min(self.content.0.len() as u64).min(self.ours_from))
+    }
+
+    pub(super) fn cut(&mut self, size: u64) {
+        self.ours_from = self.ours_from.min(size.min(self.content.0.len() as u64));
+        self.resize(size);
+        self.written.cut(size);
+        self.unsaved.cut(size);
     }
 }
 
 impl Lost {
     /// Whether what was set aside has all of these bytes, in their places.
     pub(in crate::model) fn is_kept_in(&self, aside: &[u8]) -> bool {
-        self.written.iter().all(|(start, end)| {
+        self.written.0.iter().all(|(start, end)| {
             let range = *start as usize..*end as usize;
             aside.get(range.clone()).is_some_and(|kept| *kept == self.content.0[range])
         })
+    }
+}
+
+impl Stretches {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn add(&mut self, start: u64, end: u64) {
+        self.0.push((start, end));
+    }
+
+    pub(super) fn cut(&mut self, size: u64) {
+        self.0.iter_mut().for_each(|(_, end)| *end = size.min(*end));
+        self.0.retain(|(start, end)| start < end);
+    }
+
+    /// All that is not in this stretch.
+    pub(super) fn without(&self, start: u64, end: u64) -> Self {
+        let rest = |(from, to): &(u64, u64)| [(*from, start.min(*to)), (end.max(*from), *to)];
+        Self(self.0.iter().flat_map(rest).filter(|(from, to)| from < to).collect())
+    }
+
+    fn cover(&self, start: u64, end: u64) -> bool {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let reached =
+            sorted.into_iter().fold(start, |at, (from, to)| if from <= at { at.max(to) } else { at });
+        reached >= end
     }
 }
