@@ -459,7 +459,7 @@ async fn whoever_reads_while_the_answer_to_a_commit_is_on_its_way_waits_for_it()
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     gate.open();
     assert_eq!(reading.await.unwrap().concat(), old[2 * PART..2 * PART + 100]);
-    commit.await.unwrap().unwrap();
+    let _receipt = commit.await.unwrap().unwrap();
 }
 
 /// Whoever took over the staging directory of `world` finds it as a crash at this moment leaves it.
