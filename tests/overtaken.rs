@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use s3xmount::error::Kind;
-use s3xmount::fs::AttributeChange;
+use s3xmount::fs::{AttributeChange, FileKind};
 
-use crate::support::{How, Mount, Options, World, failure};
+use crate::support::{How, Mount, OWNER, Options, World, failure};
 
 /// A mount that asks S3 about each name anew.
 async fn forgetful(world: &World) -> Mount {
@@ -112,4 +112,65 @@ async fn a_change_of_mode_does_not_show_a_file_that_others_deleted() {
     assert!(!mount.exists("a/file").await);
     reader.close().await.unwrap();
     assert!(world.object_at("a/file").is_none());
+}
+
+#[tokio::test]
+async fn what_is_made_where_others_deleted_something_is_another_file() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    for (made, kind) in
+        [("file", FileKind::Regular), ("directory", FileKind::Directory), ("link", FileKind::Symlink)]
+    {
+        let path = format!("a/{made}");
+        world.put(&path, "0123456789");
+        let reader = mount.open(&path, How::Read).await.unwrap();
+        let writer = mount.open(&path, How::Edit).await.unwrap();
+        assert_eq!(reader.read(0, 3).await.unwrap(), b"012");
+        writer.write(0, b"ours").await.unwrap();
+        world.delete(&path);
+        let (parent, name) = mount.parent(&path).await.unwrap();
+        match made {
+            "file" => mount.write_file(&path, b"another").await.unwrap(),
+            "directory" => mount.make_directory(&path).await.unwrap(),
+            _ => drop(mount.filesystem().make_symlink(parent, &name, "another", OWNER).await.unwrap()),
+        }
+        let shown = mount.stat(&path).await.unwrap();
+        assert_eq!(shown.kind, kind);
+        assert_ne!(shown.ino, reader.ino, "the kernel must not share pages between them");
+        assert_eq!(failure(writer.close().await), Kind::Changed, "{made}: and its bytes are set aside");
+        assert_eq!(failure(reader.read(5, 3).await), Kind::Changed, "{made}");
+        reader.close().await.unwrap();
+        assert_eq!(mount.stat(&path).await.unwrap().ino, shown.ino, "{made} is there, whoever lost the name");
+    }
+    assert_eq!(mount.read_file("a/file").await.unwrap(), b"another");
+    assert_eq!(mount.set_aside().len(), 3);
+}
+
+#[tokio::test]
+async fn a_file_in_the_making_keeps_its_name_when_one_that_lost_it_fails() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    world.put("a/f", "0123456789");
+    let old = mount.open("a/f", How::Edit).await.unwrap();
+    old.write(0, b"ours").await.unwrap();
+    world.delete("a/f");
+    let new = mount.open("a/f", How::Edit).await.unwrap();
+    new.write(0, b"new").await.unwrap();
+    assert_eq!(failure(old.close().await), Kind::Changed);
+    assert_eq!(mount.stat("a/f").await.unwrap().size, 3, "it shows as before");
+    new.close().await.unwrap();
+    assert_eq!(world.stored("a/f").unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn who_replaces_what_others_deleted_does_not_replace_what_was_made_here_since() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    world.put("a/f", "0123456789");
+    let old = mount.open("a/f", How::Overwrite).await.unwrap();
+    old.write(0, b"ours").await.unwrap();
+    world.delete("a/f");
+    mount.write_file("a/f", b"new").await.unwrap();
+    assert_eq!(failure(old.close().await), Kind::Changed);
+    assert_eq!((world.stored("a/f").unwrap(), mount.set_aside()), (b"new".to_vec(), vec![b"ours".to_vec()]));
 }

@@ -2,9 +2,11 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
+use std::time::Duration;
+
 use s3xmount::error::Kind;
 
-use crate::support::{How, MIB, World, failure, pattern};
+use crate::support::{How, MIB, Options, World, failure, pattern};
 
 #[tokio::test]
 async fn readers_go_on_when_the_name_is_removed() {
@@ -77,4 +79,22 @@ async fn what_is_too_large_to_be_kept_is_stale_and_removed_all_the_same() {
     assert_eq!(world.count("GetObject"), 0);
     assert_eq!(failure(file.read(100 << 20, 10).await), Kind::Changed);
     file.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_removed_file_when_its_last_reader_closes_it() {
+    let world = World::new();
+    let mount = world.mount_with(Options { lifetime: Duration::ZERO, ..Options::default() }).await;
+    let writer = mount.open("a/f", How::MakeNew).await.unwrap();
+    writer.write(0, b"removed").await.unwrap();
+    let (reader, ino) = (mount.open("a/f", How::Read).await.unwrap(), writer.ino);
+    mount.remove("a/f").await.unwrap();
+    writer.close().await.unwrap();
+    assert_eq!(reader.read_all().await.unwrap(), b"removed");
+    reader.close().await.unwrap();
+    // The kernel lets go of its inode, and somebody makes a file of that name, which gets the number.
+    mount.filesystem().forget(ino, 2);
+    world.put("a/f", "made by others");
+    assert_eq!(mount.stat("a/f").await.unwrap().ino, ino);
+    assert_eq!(mount.read_file("a/f").await.unwrap(), b"made by others");
 }

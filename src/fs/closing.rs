@@ -15,7 +15,7 @@ use super::handle::{HandleId, OpenFile};
 use super::{Filesystem, target_key};
 use crate::error::Result;
 use crate::name::FileName;
-use crate::namespace::Place;
+use crate::namespace::{Ino, Place};
 use crate::s3::{ObjectMeta, Precondition, UserMetadata};
 use crate::write::{Base, CommitReceipt, Occasion, Session, Target};
 
@@ -53,13 +53,15 @@ impl Filesystem {
     /// Of a commit that had to be made here; nobody but the log hears of them.
     pub async fn release(&self, handle: HandleId) -> Result<()> {
         let Some(handle) = self.handles.remove_file(handle) else { return Ok(()) };
-        let last_writer = {
+        let ends_session = {
             let mut state = handle.file.state();
             state.handles -= 1;
             state.writers -= u32::from(handle.access.write);
-            handle.access.write && state.writers == 0
+            // One of a removed file lives on for its readers.
+            let is_last = handle.access.write || (state.handles == 0 && state.session.is_some());
+            is_last && state.writers == 0
         };
-        let outcome = match last_writer {
+        let outcome = match ends_session {
             // Pages of a mapping are written after the flush; and an empty file is made here.
             true => self.end_session(&handle.file).await,
             false => Ok(()),
@@ -76,9 +78,8 @@ impl Filesystem {
     pub(super) async fn commit_changes(&self, file: &Arc<OpenFile>, occasion: Occasion) -> Result<()> {
         let (session, place, occasion) = {
             let state = file.state();
-            let Some(session) = state.session.clone().filter(|_| state.place.is_some()) else {
-                return Ok(());
-            };
+            // Of one that was removed here there is nothing to commit; one that lost its name is told so by S3.
+            let Some(session) = state.session.clone() else { return Ok(()) };
             session.suggest_metadata(noted(&session, &state.attributes));
             let occasion = if state.claims_name { occasion.max(Occasion::Sync) } else { occasion };
             (session, state.place.clone(), occasion)
@@ -181,7 +182,7 @@ impl Filesystem {
             if session.is_entrusted() {
                 return outcome;
             }
-            if state.place.is_none() && state.handles > 0 {
+            if outcome.is_ok() && state.place.is_none() && state.handles > 0 {
                 // Removed: what was written lives in the session alone, for those who still have it open.
                 return outcome;
             }
@@ -206,6 +207,14 @@ impl Filesystem {
         };
         if let Some(session) = session {
             session.abandon().await;
+        }
+    }
+
+    /// Something else is made under a name, so what somebody here has open under it has been deleted by others.
+    pub(super) fn leave_name(&self, parent: Ino, name: &FileName) {
+        let left = self.namespace().leave_name(parent, name).and_then(|ino| self.open_file(ino));
+        if let Some(file) = left {
+            lose_name(&file);
         }
     }
 
@@ -238,6 +247,19 @@ impl Filesystem {
                 session.close().await.map(drop)
             }
         }
+    }
+}
+
+/// An open file goes on without its name, which is another's. Unlike one that was removed here, its writers are told so
+/// when they commit, and their bytes are set aside.
+pub(super) fn lose_name(file: &OpenFile) {
+    let session = {
+        let mut state = file.state();
+        state.place = None;
+        state.session.clone()
+    };
+    if let Some(session) = session {
+        session.lose_name();
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Filesystem;
 use super::attr::{Attributes, FileKind};
+use super::closing::lose_name;
 use super::handle::{DirectoryHandle, HandleId, OpenFile};
 use super::kinds::note_kinds;
 use crate::error::Result;
@@ -219,7 +220,12 @@ impl Filesystem {
         let attributes = Attributes::of_new(Ino::ROOT, FileKind::Directory, mode, owner);
         let new = new_object(None, &attributes);
         let new = NewObject { content_type: Some(DIRECTORY_TYPE.to_owned()), ..new };
+        // Others have deleted it, if the directory can be made.
+        let lost = self.namespace().known_inode(parent, name).and_then(|ino| self.open_file(ino));
         let entry = self.namespace().make_directory(parent, &place, &new).await?;
+        if let Some(file) = lost {
+            lose_name(&file);
+        }
         Ok(self.shown(&entry))
     }
 

@@ -170,6 +170,7 @@ impl Filesystem {
         // Whoever makes a file counts as its writer, also with O_RDONLY: its closing makes the object.
         let options = OpenOptions { access: Access { write: true, ..options.access }, ..options };
         let session = self.parts.sessions.begin(target, base);
+        self.leave_name(parent, &place.name);
         let ino = self.namespace().created(parent, &place);
         let attributes = Attributes { ino, ..attributes };
         let state = OpenState {

@@ -162,7 +162,7 @@ impl OpenState {
     pub(super) fn leave_session(&mut self, failed: Option<&Error>, defaults: &Defaults) {
         self.session = None;
         let Some(error) = failed else { return };
-        if matches!(error.kind(), Kind::Changed | Kind::Exists) {
+        if self.place.is_some() && matches!(error.kind(), Kind::Changed | Kind::Exists) {
             self.committed = None;
         }
         if let Some(meta) = &self.committed {

@@ -109,7 +109,10 @@ impl Filesystem {
                     true => Precondition::Whatever,
                     false => condition,
                 };
-                let show = async || self.show_renamed((from, onto), (&source, &target), None).await;
+                let show = async || {
+                    self.leave_name(onto.0, onto.1);
+                    self.show_renamed((from, onto), (&source, &target), None).await;
+                };
                 self.rename_directory((&source, &target), replaces, &condition, show).await
             }
         }

@@ -76,6 +76,7 @@ impl Filesystem {
             self.namespace().drop_answer(&place);
             return Err(Error::new(Kind::Exists, format!("{name} exists")));
         };
+        self.leave_name(parent, name);
         self.namespace().committed(&place, described(etag, content.len() as u64, &new));
         self.namespace().names_changed(&place.folder);
         match self.lookup(parent, name).await? {

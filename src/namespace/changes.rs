@@ -22,6 +22,11 @@ impl Namespace {
         self.inodes.lock().look_up(parent, &place.name, Species::File)
     }
 
+    /// Something else is made under a name: whatever inode has it keeps its number and loses the name. Returns it.
+    pub fn leave_name(&self, parent: Ino, name: &FileName) -> Option<Ino> {
+        self.inodes.lock().detach(parent, name)
+    }
+
     /// Keeps an inode although the kernel may forget it, until it is [forgotten](Self::forget) once more.
     pub fn hold(&self, ino: Ino) {
         self.inodes.lock().hold(ino);

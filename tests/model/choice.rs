@@ -45,11 +45,11 @@ pub(super) fn choose(
         67..70 => Op::Stat { path },
         70..73 => Op::ReadWhole { path },
         73..75 => Op::List { path: chooser.directory() },
-        75..78 => Op::MakeDirectory { path: chooser.openable(path)? },
+        75..78 => Op::MakeDirectory { path },
         78..80 => Op::RemoveDirectory { path },
         80..84 => Op::Remove { path },
         84..91 => {
-            let onto = chooser.openable(chooser.path(step.other))?;
+            let onto = chooser.for_a_file(chooser.path(step.other))?;
             let may_replace = !step.fill.is_multiple_of(5);
             // What is on its way to S3 is given up for what S3 may hear of much later, and nobody would miss it but after a
             // death in between.
@@ -88,10 +88,14 @@ impl Chooser<'_> {
         TOPS.iter().chain(PATHS).nth(at).expect("counted").to_string()
     }
 
-    /// A path at or below which nobody has something open that others have deleted.
+    /// A path that may become a file's without making a file and a directory of one name.
+    fn for_a_file(&self, path: String) -> Option<String> {
+        (!self.state.is_above_an_orphan(&path)).then_some(path)
+    }
+
+    /// As that, if there is room for one more handle.
     fn openable(&self, path: String) -> Option<String> {
-        let is_free = !self.state.is_orphaned(&path) && !self.state.is_above_an_orphan(&path);
-        (is_free && self.held.len() < HANDLES_MAX).then_some(path)
+        self.for_a_file(path).filter(|_| self.held.len() < HANDLES_MAX)
     }
 
     /// A path that is there, or is not; not a directory.

@@ -479,6 +479,14 @@ impl Session {
         Ok(())
     }
 
+    /// The name is another file's by now, which no commit may replace, whatever was asked for when this one was opened.
+    pub fn lose_name(&self) {
+        let mut core = self.core.lock();
+        if core.condition == Precondition::Whatever && core.entrusted.is_none() {
+            core.condition = Precondition::MustMatch(ETag::new("deleted"));
+        }
+    }
+
     fn stage(self: &Arc<Self>, core: &mut Core, offset: u64, bytes: &[u8]) -> Result<()> {
         core.check()?;
         if bytes.is_empty() {

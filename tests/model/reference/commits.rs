@@ -2,7 +2,7 @@
 
 use s3xmount::error::Kind;
 
-use super::session::{Condition, Lost, Stretches};
+use super::session::{Condition, Lost, Session, Stretches};
 use super::{Possible, Reference, Version};
 use crate::model::op::Outcome;
 
@@ -17,12 +17,12 @@ pub(super) enum Occasion {
 impl Reference {
     pub(super) fn commit(&self, id: u64, occasion: Occasion) -> Vec<(Result<(), Kind>, Self)> {
         let file = &self.files[&id];
-        let (Some(path), Some(session)) = (&file.path, &file.session) else {
-            return vec![(Ok(()), self.clone())];
-        };
-        if let Some(kind) = session.failed {
+        if let Some(Session { failed: Some(kind), .. }) = file.session {
             return vec![(Err(kind), self.clone())];
         }
+        let (Some(path), Some(session)) = (file.target(), &file.session) else {
+            return vec![(Ok(()), self.clone())];
+        };
         let claims = session.claims_name || occasion != Occasion::Flush;
         let is_new_and_untouched = session.base.is_none() && !session.is_touched;
         let is_overtaken =
@@ -40,6 +40,7 @@ impl Reference {
         let verdict = match session.condition {
             Condition::New if there.is_some() => Err(Kind::Exists),
             Condition::Version(id) if there != Some(id) => Err(Kind::Changed),
+            Condition::Gone => Err(Kind::Changed),
             _ => Ok(()),
         };
         let next = self.with(|next| match verdict {

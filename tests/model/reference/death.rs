@@ -12,7 +12,7 @@ impl Reference {
     pub(in crate::model) fn killed(&self) -> Self {
         let mut next = self.clone();
         for file in self.files.values() {
-            let (Some(path), Some(session)) = (&file.path, &file.session) else { continue };
+            let (Some(path), Some(session)) = (file.target(), &file.session) else { continue };
             if session.failed.is_none() && !session.unsaved.is_empty() {
                 next.lost.push(Lost { content: session.content.clone(), written: session.unsaved.clone() });
             }

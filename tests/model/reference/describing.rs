@@ -45,6 +45,9 @@ impl Reference {
                 [changed.done(), changed.refused(&[*kind])].concat()
             }
             (Some(session), _) if session.is_dirty => changed.done(),
+            (Some(_), None) if file.lost.is_some() => {
+                [uncertain().done(), uncertain().refused(&[Kind::Changed, Kind::NotFound])].concat()
+            }
             (_, Some(_)) if !is_there => {
                 [uncertain().done(), uncertain().refused(&[Kind::Changed, Kind::NotFound])].concat()
             }

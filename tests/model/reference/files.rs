@@ -37,10 +37,12 @@ impl Reference {
         let (id, line) = (self.fresh(), self.fresh());
         let condition = if how == How::Overwrite { Condition::Any } else { Condition::New };
         let session = Session { claims_name: how == How::MakeNew, condition, ..Session::empty() };
+        self.lose_name(path);
         self.files.insert(
             id,
             File {
                 path: Some(path.to_owned()),
+                lost: None,
                 committed: None,
                 line,
                 session: Some(session),
@@ -57,10 +59,9 @@ impl Reference {
             let (id, line, version) = (self.fresh(), self.fresh(), self.store[path].clone());
             let mode = version.mode;
             let (path, committed) = (Some(path.to_owned()), Some(version));
-            self.files.insert(
-                id,
-                File { path, committed, line, session: None, mode, last: Bytes::default(), failed: None },
-            );
+            let (last, failed) = Default::default();
+            let file = File { path, lost: None, committed, line, session: None, mode, last, failed };
+            self.files.insert(id, file);
             id
         });
         let fresh = self.fresh();
@@ -121,7 +122,7 @@ impl Reference {
             return self
                 .refused(&[Some(Kind::Changed), file.failed].into_iter().flatten().collect::<Vec<_>>());
         }
-        let there = file.path.as_ref().and_then(|path| self.store.get(path)).map(|version| version.id);
+        let there = file.target().and_then(|path| self.store.get(path)).map(|version| version.id);
         let (content, is_sure) = match (&file.session, &file.committed) {
             (Some(session), _) => {
                 let base = session.base.as_ref().map(|base| base.id);

@@ -147,16 +147,11 @@ impl Reference {
         self.file_at(path).is_some()
     }
 
-    /// Whether somebody has a file open that cannot be looked up any more, as others deleted it.
-    pub(super) fn is_orphaned(&self, path: &str) -> bool {
-        self.file_at(path).is_some() && !self.is_file(path)
-    }
-
-    /// Whether such a file is below this path, which may be no directory any more.
+    /// Whether somebody has a file open below this path that others have deleted, with its directory perhaps. Once it is
+    /// written there again, a file of this path is hidden by a directory.
     pub(super) fn is_above_an_orphan(&self, path: &str) -> bool {
-        let is_below = |at: &&str| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-        let open = self.files.values().filter_map(|file| file.path.as_deref());
-        open.into_iter().filter(is_below).any(|at| !self.is_file(at))
+        let is_below = |at: &&String| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        self.files.values().filter_map(File::target).filter(is_below).any(|at| !self.is_file(at))
     }
 
     /// What must be among what was set aside.
@@ -244,6 +239,7 @@ impl Reference {
                 None => vec![(
                     Outcome::Done,
                     self.with(|next| {
+                        next.lose_name(path);
                         next.directories.insert(path.clone());
                         next.markers.insert(path.clone());
                     }),

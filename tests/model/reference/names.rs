@@ -52,6 +52,15 @@ impl Reference {
         }
     }
 
+    /// Something else is made where somebody has a file open that others have deleted.
+    pub(super) fn lose_name(&mut self, path: &str) {
+        let Some(file) = self.file_at(path).and_then(|id| self.files.get_mut(&id)) else { return };
+        file.lost = file.path.take();
+        if let Some(session) = file.session.as_mut().filter(|session| session.condition == Condition::Any) {
+            session.condition = Condition::Gone;
+        }
+    }
+
     pub(super) fn rename(&self, from: &str, onto: &str, may_replace: bool) -> Possible {
         if let Some(kind) = self.obstacle(from).or_else(|| self.obstacle(onto)) {
             return self.refused(&[kind]);
@@ -192,6 +201,7 @@ impl Reference {
             Some(format!("{onto}{rest}"))
         };
         self.with(|next| {
+            next.lose_name(onto);
             for set in [&mut next.directories, &mut next.markers] {
                 *set = set.iter().map(|path| moved(path).unwrap_or_else(|| path.clone())).collect();
             }

@@ -10,6 +10,8 @@ use crate::model::op::Bytes;
 pub(super) struct File {
     /// `None` once it was removed or replaced.
     pub(super) path: Option<String>,
+    /// Where it was when others deleted it and somebody here made something else of that name: it is committed there.
+    pub(super) lost: Option<String>,
     /// The version that shows when nobody writes.
     pub(super) committed: Option<Version>,
     /// Another one as soon as the content is not this mount's continuation of what it was.
@@ -53,6 +55,8 @@ pub(super) enum Condition {
     New,
     Any,
     Version(u64),
+    /// What others have deleted.
+    Gone,
 }
 
 /// Bytes that could not be committed and must have been set aside.
@@ -63,6 +67,11 @@ pub(in crate::model) struct Lost {
 }
 
 impl File {
+    /// Where it is committed.
+    pub(super) fn target(&self) -> Option<&String> {
+        self.path.as_ref().or(self.lost.as_ref())
+    }
+
     /// Whether only this mount knows of it.
     pub(super) fn is_pending(&self) -> bool {
         let is_live = self.session.as_ref().is_some_and(|session| session.failed.is_none());
