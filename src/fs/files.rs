@@ -6,7 +6,7 @@ use super::attr::{Attributes, FileKind};
 use super::dirs::{Shown, new_object};
 use super::handle::{Access, FileHandle, HandleId, OpenFile, OpenState};
 use super::media_type::media_type;
-use super::passed::count_handle;
+use super::passed::{count_handle, ensure_one_version};
 use super::{Filesystem, removed, target_key};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
@@ -67,30 +67,31 @@ impl Filesystem {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
         };
-        let begun = match options.access.write {
-            true => self.begin_writing_described(&file, options).await,
-            false => self.ensure_readable(&file, options),
-        };
-        if let Err(error) = begun {
-            self.drop_if_unused(&file);
-            return Err(error);
-        }
-        if options.access.write {
-            file.end_filling().await;
-        }
-        let keep_pages = self.keep_pages(&file);
-        let found = self.backing(&file).await;
-        let counted = count_handle(&mut file.state(), found);
-        let backing = counted.inspect_err(|_| self.drop_if_unused(&file))?;
-        let handle = self.add_handle(&file, options.access);
-        if fetched.is_some() && backing.is_none() {
-            let reader =
-                self.handles.file(handle).and_then(|handle| self.reader_of(&handle, fetched).map(drop));
-            if let Err(error) = reader {
-                self.release(handle).await?;
+        let opened = self.open_handle(&file, options).await.inspect_err(|_| self.drop_if_unused(&file))?;
+        if fetched.is_some() && opened.backing.is_none() {
+            let begun = self.handles.file(opened.handle).and_then(|handle| self.reader_of(&handle, fetched));
+            if let Err(error) = begun {
+                self.release(opened.handle).await?;
                 return Err(error);
             }
         }
+        Ok(opened)
+    }
+
+    /// One more handle on a file.
+    async fn open_handle(&self, file: &Arc<OpenFile>, options: OpenOptions) -> Result<Opened> {
+        if options.access.write {
+            // Before there is a session, which would have to be ended again.
+            ensure_one_version(&file.state())?;
+            self.begin_writing_described(file, options).await?;
+            file.end_filling().await;
+        } else {
+            self.ensure_readable(file, options)?;
+        }
+        let keep_pages = self.keep_pages(file);
+        let found = self.backing(file).await;
+        let backing = count_handle(&mut file.state(), found)?;
+        let handle = self.add_handle(file, options.access);
         Ok(Opened { handle, keep_pages, writes: options.access.write, backing })
     }
 

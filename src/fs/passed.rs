@@ -48,13 +48,21 @@ pub(super) fn count_handle(state: &mut OpenState, found: Option<Backing>) -> Res
     if state.handles == 0 {
         state.passed = found.map(Arc::new);
     }
-    let version = state.committed.as_ref().map(|meta| &meta.etag);
-    if state.passed.as_ref().is_some_and(|passed| Some(passed.version()) != version) {
-        return Err(Error::new(
-            Kind::Changed,
-            "an older version is still open, and read by the kernel itself",
-        ));
-    }
+    ensure_one_version(state)?;
     state.handles += 1;
     Ok(state.passed.clone())
+}
+
+/// Makes sure that the kernel reads no other version by itself than the one that is to be opened.
+///
+/// # Errors
+/// [`Kind::Changed`].
+pub(super) fn ensure_one_version(state: &OpenState) -> Result<()> {
+    let version = state.committed.as_ref().map(|meta| &meta.etag);
+    match &state.passed {
+        Some(passed) if state.handles > 0 && Some(passed.version()) != version => {
+            Err(Error::new(Kind::Changed, "an older version is still open, and read by the kernel itself"))
+        }
+        _ => Ok(()),
+    }
 }
