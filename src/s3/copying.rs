@@ -1,4 +1,4 @@
-//! Copies of what is too large for one request: in parts, many at once.
+//! Copies inside S3, also from one bucket to another.
 //!
 //! CopyObject takes up to 5 GB. Above that each part is copied by a request of its own, and S3 works on them side by
 //! side; one after the other, a terabyte would take an hour. A server that cannot copy parts has them sent
@@ -6,11 +6,17 @@
 
 use std::sync::Arc;
 
+use aws_sdk_s3::types::MetadataDirective;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 
+use super::concessions::Concession;
+use super::conditions::Writing;
+use super::customer_key::source_keyed;
 use super::error::{S3Error, S3ErrorKind};
-use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, limits};
-use super::put::Body;
+use super::gaps::Gap;
+use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, STANDARD, limits};
+use super::put::{Body, conceded, conditional, metadata, owned};
 use super::{Gateway, Part, Upload};
 use crate::name::ObjectKey;
 
@@ -23,7 +29,15 @@ struct Original {
 }
 
 impl Gateway {
-    pub(super) async fn copy_in_parts(
+    /// Copies one version of an object inside S3, in parts where it is too large for one request.
+    ///
+    /// `new` replaces the description, `None` keeps the source's, its storage class included. `source` may be another
+    /// bucket.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::ConditionFailed`] when the source is another version by now, or when
+    /// `condition` on the target does not hold.
+    pub async fn copy(
         self: &Arc<Self>,
         source: &Arc<Self>,
         source_key: &ObjectKey,
@@ -32,12 +46,93 @@ impl Gateway {
         new: Option<&NewObject>,
         condition: &Precondition,
     ) -> Result<ETag, S3Error> {
-        let described = match new {
-            Some(new) => new.clone(),
-            None => self.description(source, source_key, source_meta).await?,
-        };
         let original =
             Original { gateway: Arc::clone(source), key: source_key.clone(), meta: source_meta.clone() };
+        if source_meta.size > limits::PART_BYTES_MAX {
+            return self.copy_in_parts(&original, key, new, condition).await;
+        }
+        let condition = match original.is_said_of(self, key, condition) && !self.keeps_to_on_copies(condition)
+        {
+            true => &Precondition::Whatever,
+            false => condition,
+        };
+        let wish = self.wish(Writing::Copy, false, condition);
+        let etag = self
+            .conceding(wish, |concession| self.copy_if_it_holds(&original, key, new, condition, concession))
+            .await?;
+        if !self.wants_proof(Writing::Copy, condition, &etag, source_meta.size) {
+            return Ok(etag);
+        }
+        let again = self.copy_once(&original, key, new, condition, self.known_concession(wish)).await;
+        // That the source is another by now is answered in the same words.
+        if again.is_err() && !source.head(source_key).await.is_ok_and(|now| now.etag == source_meta.etag) {
+            return Ok(etag);
+        }
+        Ok(self.prove(Writing::Copy, key, condition, etag, again).await)
+    }
+
+    async fn copy_if_it_holds(
+        &self,
+        original: &Original,
+        key: &ObjectKey,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
+        self.look_first(Writing::Copy, key, condition).await?;
+        self.copy_once(original, key, new, condition, concession).await
+    }
+
+    async fn copy_once(
+        &self,
+        original: &Original,
+        key: &ObjectKey,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
+        let request = self.request("CopyObject", Some(key.as_str()));
+        let _permit = self.permit().await;
+        let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
+        // A copy keeps nothing of its source's class by itself.
+        let class = match new {
+            Some(new) => new.storage_class.clone(),
+            None => Some(self.class_of_copy(original)),
+        };
+        let call = owned!(call, &self.rules, class.as_deref());
+        let call = conceded!(conditional!(call, condition), concession)
+            .copy_source(original.gateway.copy_source(&original.key))
+            .copy_source_if_match(original.meta.etag.as_str())
+            .set_expected_source_bucket_owner(original.gateway.rules.expected_bucket_owner.clone())
+            .set_request_payer(self.rules.request_payer().or_else(|| original.gateway.rules.request_payer()));
+        let call = source_keyed!(call, original.gateway.rules);
+        let call = match new {
+            None => call.metadata_directive(MetadataDirective::Copy),
+            Some(new) => call
+                .metadata_directive(MetadataDirective::Replace)
+                .set_content_type(new.content_type.clone())
+                .set_metadata(Some(metadata(&new.user))),
+        };
+        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
+        self.etag_of(request, output.copy_object_result.and_then(|result| result.e_tag))
+    }
+
+    /// Whether the server can copy parts, as far as is known.
+    pub fn copies_parts(&self) -> bool {
+        !self.gaps.has(Gap::PartCopy)
+    }
+
+    async fn copy_in_parts(
+        self: &Arc<Self>,
+        original: &Original,
+        key: &ObjectKey,
+        new: Option<&NewObject>,
+        condition: &Precondition,
+    ) -> Result<ETag, S3Error> {
+        let described = match new {
+            Some(new) => new.clone(),
+            None => self.description(original).await?,
+        };
         loop {
             let is_relayed = !self.copies_parts();
             let upload = self.begin_upload(key, &described).await?;
@@ -58,9 +153,46 @@ impl Gateway {
             }
         }
     }
+
+    /// What the source says about itself, for a copy that cannot be told to keep it.
+    async fn description(&self, original: &Original) -> Result<NewObject, S3Error> {
+        let Original { gateway: source, key, meta } = original;
+        let details = match &meta.details {
+            Some(details) => Arc::clone(details),
+            None => source.head(key).await?.details.unwrap_or_default(),
+        };
+        Ok(NewObject {
+            user: details.user.clone(),
+            content_type: details.content_type.clone(),
+            storage_class: Some(self.class_of_copy(original)),
+        })
+    }
+
+    /// The class of an object that moves: it stays as it is, unless the settings of another bucket want otherwise.
+    fn class_of_copy(&self, Original { gateway: source, meta, .. }: &Original) -> String {
+        let moves = source.bucket != self.bucket;
+        let wanted =
+            self.rules.storage_class.as_ref().filter(|_| moves).map(|class| class.as_str().to_owned());
+        wanted.or_else(|| meta.storage_class.clone()).unwrap_or_else(|| STANDARD.to_owned())
+    }
+
+    /// The header that names a source of a copy: percent-encoded as a whole (S3 API reference,
+    /// CopyObject), which the SDK leaves to us.
+    pub(super) fn copy_source(&self, key: &ObjectKey) -> String {
+        let (bucket, key) = (self.bucket.as_str(), key.as_str());
+        let source =
+            if self.bucket.is_arn() { format!("{bucket}/object/{key}") } else { format!("{bucket}/{key}") };
+        utf8_percent_encode(&source, KEY_ENCODING).to_string()
+    }
 }
 
 impl Original {
+    /// Whether the target is the source, and the condition on the one says what that on the other does.
+    fn is_said_of(&self, target: &Gateway, key: &ObjectKey, condition: &Precondition) -> bool {
+        let is_onto_itself = self.gateway.bucket == target.bucket && self.key == *key;
+        is_onto_itself && *condition == Precondition::MustMatch(self.meta.etag.clone())
+    }
+
     /// Makes all parts of the upload.
     async fn parts(&self, upload: &Upload, is_relayed: bool) -> Result<Vec<Part>, S3Error> {
         let at_once = if is_relayed { 1 } else { PARTS_AT_ONCE };
@@ -134,3 +266,7 @@ const RELAYED_PART_BYTES: u64 = 64 << 20;
 
 /// 256 MiB: few enough requests, and each small enough to be answered within its patience.
 const COPY_PART_BYTES: u64 = 256 << 20;
+
+/// What AWS's own signer leaves as it is, and the slash.
+const KEY_ENCODING: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use serde::{Deserialize, Serialize};
 
+use super::Gateway;
 use super::concessions::Concession;
 use super::conditions::Writing;
 use super::customer_key::{keyed, source_keyed};
@@ -13,7 +14,6 @@ use super::gaps::Gap;
 use super::integrity::Form;
 use super::object::{ByteRange, ETag, NewObject, Precondition};
 use super::put::{Body, conditional, guarded, metadata, owned};
-use super::{Gateway, WriteRules};
 use crate::name::ObjectKey;
 
 /// One multipart upload: begun, and to be ended by [`complete`](Self::complete) or [`abort`](Self::abort).

@@ -1,30 +1,25 @@
-//! Writing and copying objects.
+//! Writing objects.
 //!
 //! Every request that makes an object goes through `owned!`, so it has the ACL that the bucket
 //! owner needs, the encryption, the storage class and the expected owner. A copy takes none of
 //! these over from its source; UploadPart must not have them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::MetadataDirective;
 use bytes::{Bytes, BytesMut};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::Gateway;
 use super::concessions::{Concession, Wish};
 use super::conditions::Writing;
-use super::customer_key::source_keyed;
 use super::error::{S3Error, S3ErrorKind};
-use super::gaps::Gap;
-use super::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, STANDARD, UserMetadata, limits};
-use super::{Gateway, WriteRules};
+use super::object::{ByteRange, ETag, NewObject, Precondition, UserMetadata};
 use crate::name::ObjectKey;
 
 /// Stamps what the bucket owner requires on a request that makes an object; `$class` is what its writer wants.
 macro_rules! owned {
     ($call:expr, $rules:expr, $class:expr) => {{
-        let rules: &WriteRules = $rules;
+        let rules: &$crate::s3::WriteRules = $rules;
         let class: Option<&str> = $class;
         let class = class.map(aws_sdk_s3::types::StorageClass::from).or_else(|| rules.storage_class.clone());
         $crate::s3::customer_key::keyed!($call, rules)
@@ -59,6 +54,7 @@ macro_rules! conceded {
         if concession.sends_acl { call } else { call.set_acl(None) }
     }};
 }
+pub(super) use conceded;
 
 /// Sends a body in the form that the server takes.
 macro_rules! guarded {
@@ -170,99 +166,6 @@ impl Gateway {
         self.etag_of(request, output.e_tag)
     }
 
-    /// Copies one version of an object inside S3, in parts where it is too large for one request.
-    ///
-    /// `new` replaces the description, `None` keeps the source's, its storage class included. `source` may be another
-    /// bucket.
-    ///
-    /// # Errors
-    /// [`S3ErrorKind::ConditionFailed`] when the source is another version by now, or when
-    /// `condition` on the target does not hold.
-    pub async fn copy(
-        self: &Arc<Self>,
-        source: &Arc<Self>,
-        source_key: &ObjectKey,
-        source_meta: &ObjectMeta,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-    ) -> Result<ETag, S3Error> {
-        if source_meta.size > limits::PART_BYTES_MAX {
-            return self.copy_in_parts(source, source_key, source_meta, key, new, condition).await;
-        }
-        let copied = Copied { source, key: source_key, meta: source_meta };
-        let is_said_of_source = copied.is_onto_itself(self, key)
-            && *condition == Precondition::MustMatch(source_meta.etag.clone());
-        let condition = match is_said_of_source && !self.keeps_to_on_copies(condition) {
-            true => &Precondition::Whatever,
-            false => condition,
-        };
-        let wish = self.wish(Writing::Copy, false, condition);
-        let etag = self
-            .conceding(wish, |concession| self.copy_if_it_holds(copied, key, new, condition, concession))
-            .await?;
-        if !self.wants_proof(Writing::Copy, condition, &etag, source_meta.size) {
-            return Ok(etag);
-        }
-        let again = self.copy_once(copied, key, new, condition, self.known_concession(wish)).await;
-        // That the source is another by now is answered in the same words.
-        if again.is_err() && !source.head(source_key).await.is_ok_and(|now| now.etag == source_meta.etag) {
-            return Ok(etag);
-        }
-        Ok(self.prove(Writing::Copy, key, condition, etag, again).await)
-    }
-
-    async fn copy_if_it_holds(
-        &self,
-        copied: Copied<'_>,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-        concession: Concession,
-    ) -> Result<ETag, S3Error> {
-        self.look_first(Writing::Copy, key, condition).await?;
-        self.copy_once(copied, key, new, condition, concession).await
-    }
-
-    async fn copy_once(
-        &self,
-        copied: Copied<'_>,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-        concession: Concession,
-    ) -> Result<ETag, S3Error> {
-        let request = self.request("CopyObject", Some(key.as_str()));
-        let _permit = self.permit().await;
-        let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
-        // A copy keeps nothing of its source's class by itself.
-        let class = match new {
-            Some(new) => new.storage_class.clone(),
-            None => Some(self.class_of_copy(copied.source, copied.meta)),
-        };
-        let call = owned!(call, &self.rules, class.as_deref());
-        let call = conceded!(conditional!(call, condition), concession)
-            .copy_source(copied.source.copy_source(copied.key))
-            .copy_source_if_match(copied.meta.etag.as_str())
-            .set_expected_source_bucket_owner(copied.source.rules.expected_bucket_owner.clone())
-            .set_request_payer(self.rules.request_payer().or_else(|| copied.source.rules.request_payer()));
-        let call = source_keyed!(call, copied.source.rules);
-        let call = match new {
-            None => call.metadata_directive(MetadataDirective::Copy),
-            Some(new) => call
-                .metadata_directive(MetadataDirective::Replace)
-                .set_content_type(new.content_type.clone())
-                .set_metadata(Some(metadata(&new.user))),
-        };
-        let output = call.send().await.map_err(|error| self.failed(request.clone(), &error))?;
-        self.etag_of(request, output.copy_object_result.and_then(|result| result.e_tag))
-    }
-
-    /// Whether the server can copy parts, as far as is known.
-    pub fn copies_parts(&self) -> bool {
-        !self.gaps.has(Gap::PartCopy)
-    }
-
     /// All bytes of a range of one version. A body that breaks is asked for again by whoever called.
     pub(super) async fn fetch(
         &self,
@@ -289,32 +192,6 @@ impl Gateway {
         Wish { writing, has_body, has_acl, condition }
     }
 
-    /// What the source says about itself, for a copy that cannot be told to keep it.
-    pub(super) async fn description(
-        &self,
-        source: &Self,
-        key: &ObjectKey,
-        meta: &ObjectMeta,
-    ) -> Result<NewObject, S3Error> {
-        let details = match &meta.details {
-            Some(details) => Arc::clone(details),
-            None => source.head(key).await?.details.unwrap_or_default(),
-        };
-        Ok(NewObject {
-            user: details.user.clone(),
-            content_type: details.content_type.clone(),
-            storage_class: Some(self.class_of_copy(source, meta)),
-        })
-    }
-
-    /// The class of an object that moves: it stays as it is, unless the settings of another bucket want otherwise.
-    fn class_of_copy(&self, source: &Self, meta: &ObjectMeta) -> String {
-        let moves = source.bucket != self.bucket;
-        let wanted =
-            self.rules.storage_class.as_ref().filter(|_| moves).map(|class| class.as_str().to_owned());
-        wanted.or_else(|| meta.storage_class.clone()).unwrap_or_else(|| STANDARD.to_owned())
-    }
-
     pub(super) fn etag_of(
         &self,
         request: super::error::RequestName,
@@ -325,36 +202,8 @@ impl Gateway {
             None => Err(S3Error::local(S3ErrorKind::Unexpected, request, "the answer lacks an ETag")),
         }
     }
-
-    /// The header that names a source of a copy: percent-encoded as a whole (S3 API reference,
-    /// CopyObject), which the SDK leaves to us.
-    pub(super) fn copy_source(&self, key: &ObjectKey) -> String {
-        let (bucket, key) = (self.bucket.as_str(), key.as_str());
-        let source =
-            if self.bucket.is_arn() { format!("{bucket}/object/{key}") } else { format!("{bucket}/{key}") };
-        utf8_percent_encode(&source, KEY_ENCODING).to_string()
-    }
-}
-
-/// What a copy reads.
-#[derive(Clone, Copy)]
-struct Copied<'a> {
-    source: &'a Gateway,
-    key: &'a ObjectKey,
-    meta: &'a ObjectMeta,
-}
-
-impl Copied<'_> {
-    /// Whether the target is the source, so that a condition on the one speaks of the other.
-    fn is_onto_itself(&self, target: &Gateway, key: &ObjectKey) -> bool {
-        self.source.bucket == target.bucket && self.key == key
-    }
 }
 
 pub(super) fn metadata(user: &UserMetadata) -> HashMap<String, String> {
     user.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
-
-/// What AWS's own signer leaves as it is, and the slash.
-const KEY_ENCODING: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
