@@ -3,6 +3,7 @@
 //! Each method copies its arguments out, and either answers from memory at once, on the kernel's
 //! thread, or hands the operation to `dispatch`. Nothing else happens here: no policy, no state.
 
+mod answers;
 mod caller;
 mod convert;
 mod dispatch;
@@ -14,25 +15,26 @@ mod undelivered;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FopenFlags, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 pub use self::mount::{Mount, Options, Unmounted};
 
+use self::answers::{add_described, attributes, created, done, entry, open_flags, xattr};
 use self::caller::Caller;
 use self::dispatch::{Operation, data, finish, run, run_at_once};
 use self::passthrough::Passed;
 use self::undelivered::Answer;
 use crate::error::Result;
 use crate::fs::{
-    AttributeChange, Attributes, Described, FileKind, Filesystem, Found, HandleId, Listed, Opened, Position,
-    Replace, Setting, Shown, Special,
+    AttributeChange, Described, FileKind, Filesystem, Found, HandleId, Listed, Opened, Position, Replace,
+    Setting, Shown, Special,
 };
 use crate::name::FileName;
 
@@ -579,70 +581,6 @@ impl fuser::Filesystem for Bridge {
         reply.statfs(blocks, free, free, space.files, space.files, STATFS_BLOCK_BYTES, NAME_MAX, 0);
     }
 }
-
-/// Adds entries with their attributes as far as there is room. The kernel counts one lookup for
-/// every entry that goes into the reply and is not `.` or `..`; the others are taken back.
-fn add_described(fs: &Filesystem, entries: &[Described], reply: &mut ReplyDirectoryPlus) {
-    let mut is_full = |entry: &Described| {
-        let Listed { ino, next, name, .. } = &entry.listed;
-        let (attributes, valid_for) = match &entry.shown {
-            Some(shown) => (shown.attributes, shown.valid_for),
-            // The kernel wants them in the list and takes nothing from them.
-            None => (Attributes::of_dots(*ino), Duration::ZERO),
-        };
-        let attributes = convert::attributes(&attributes);
-        reply.add(attributes.ino, *next, name, &valid_for, &attributes, GENERATION)
-    };
-    let added = entries.iter().position(&mut is_full).unwrap_or(entries.len());
-    for shown in entries[added..].iter().filter_map(|entry| entry.shown.as_ref()) {
-        fs.forget(shown.attributes.ino, 1);
-    }
-}
-
-/// Answers with a value, or with how long it is where nobody offers room for it (getxattr(2)).
-fn xattr(reply: ReplyXattr, room: u32, value: &[u8]) {
-    // Metadata is 2 KB in all, and an ACL has a hundred grants.
-    let size = u32::try_from(value.len()).expect("shorter than four gigabytes");
-    match room {
-        0 => reply.size(size),
-        room if room < size => reply.error(Errno::ERANGE),
-        _ => reply.data(value),
-    }
-}
-
-fn entry(reply: ReplyEntry, found: Found) {
-    match found {
-        Found::Present(Shown { attributes, valid_for }) => {
-            reply.entry(&valid_for, &convert::attributes(&attributes), GENERATION);
-        }
-        Found::Absent(valid_for) => mount::absent(reply, valid_for),
-    }
-}
-
-fn created(reply: ReplyCreate, (Shown { attributes, valid_for }, opened): (Shown, Opened)) {
-    let (attributes, handle) = (convert::attributes(&attributes), FileHandle(opened.handle.0));
-    reply.created(&valid_for, &attributes, GENERATION, handle, open_flags(&opened));
-}
-
-fn attributes(reply: ReplyAttr, shown: Shown) {
-    reply.attr(&shown.valid_for, &convert::attributes(&shown.attributes));
-}
-
-fn done(reply: ReplyEmpty, (): ()) {
-    reply.ok();
-}
-
-fn open_flags(opened: &Opened) -> FopenFlags {
-    let mut flags = FopenFlags::empty();
-    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_pages);
-    // Closing it makes nothing visible, and so need not be told; what the kernel has no such flag for, it
-    // asks, and is answered at once.
-    flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.writes);
-    flags
-}
-
-/// Numbers are not given to another file while the kernel remembers them.
-const GENERATION: Generation = Generation(0);
 
 const STATFS_BLOCK_BYTES: u32 = 4096;
 const STATFS_BLOCK: u64 = STATFS_BLOCK_BYTES as u64;
