@@ -98,6 +98,20 @@ async fn who_removes_a_file_in_the_making_sees_who_else_has_the_name() {
 }
 
 #[tokio::test]
+async fn a_directory_that_went_with_its_last_object_shows_again_with_the_next() {
+    let world = World::new();
+    let mount = world.mount().await;
+    world.put("a/d/e/f", "0123456789");
+    let writer = mount.open("a/d/e/f", How::Overwrite).await.unwrap();
+    writer.write(0, b"ours").await.unwrap();
+    world.delete("a/d/e/f");
+    assert_eq!(mount.list("a").await.unwrap(), ["reports/", "welcome.txt"]);
+    writer.close().await.unwrap();
+    assert_eq!(mount.list("a").await.unwrap(), ["d/", "reports/", "welcome.txt"]);
+    assert_eq!(mount.read_file("a/d/e/f").await.unwrap(), b"ours");
+}
+
+#[tokio::test]
 async fn a_change_of_mode_does_not_show_a_file_that_others_deleted() {
     let world = World::new();
     let mount = forgetful(&world).await;

@@ -66,6 +66,8 @@ impl Filesystem {
             true => self.end_session(&handle.file).await,
             false => Ok(()),
         };
+        // A reader is last of a file that was removed, whose writers have heard what it came to.
+        let outcome = if handle.access.write { outcome } else { Ok(()) };
         if handle.file.state().handles == 0 {
             // Whoever opens the inode next shall find what is still being stored, and wait for it.
             handle.file.end_filling().await;
@@ -182,7 +184,7 @@ impl Filesystem {
             if session.is_entrusted() {
                 return outcome;
             }
-            if outcome.is_ok() && state.place.is_none() && state.handles > 0 {
+            if state.place.is_none() && state.handles > 0 {
                 // Removed: what was written lives in the session alone, for those who still have it open.
                 return outcome;
             }

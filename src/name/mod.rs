@@ -92,6 +92,13 @@ impl DirPrefix {
         ObjectKey::parse(text).map(|key| Self(key.0))
     }
 
+    /// The directory that this one lies in, and its name there; none of the whole bucket.
+    pub fn split(&self) -> Option<(Self, FileName)> {
+        let parent = self.parent()?;
+        let name = self.0.strip_prefix(parent.as_str())?.strip_suffix('/')?;
+        Some((parent, FileName::parse(name).ok()?))
+    }
+
     /// The prefix of the directory that this one lies in; none of the whole bucket.
     pub fn parent(&self) -> Option<Self> {
         let path = self.0.strip_suffix('/')?;

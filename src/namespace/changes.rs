@@ -37,9 +37,23 @@ impl Namespace {
         self.descriptions.outlives(place, &meta);
         let answer = Answer { presence: Presence::File(meta), asked: Instant::now() };
         self.cache.learn(&place.folder, &place.name, answer);
+        self.show_again(&place.folder);
         self.pending.lock().remove_file(&place.folder, &place.name);
         self.rights(place.folder.bucket).admitted();
         self.descriptions.written(&place.folder);
+    }
+
+    /// There is something in a directory. It may be believed to have gone, with its last object, which others deleted.
+    fn show_again(&self, folder: &Folder) {
+        let (mut at, now) = (folder.clone(), Instant::now());
+        while let Some((prefix, name)) = at.prefix.split() {
+            let parent = Folder { bucket: folder.bucket, prefix };
+            if self.cache.answer(&parent, &name).is_some_and(|answer| answer.presence.is_nothing()) {
+                let presence = Presence::Directory(Marker::Unasked);
+                self.cache.learn(&parent, &name, Answer { presence, asked: now });
+            }
+            at = parent;
+        }
     }
 
     /// Bytes of a file came from S3, so the role may read in its bucket.

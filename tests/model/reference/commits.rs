@@ -69,6 +69,7 @@ impl Reference {
         session.unsaved = Stretches::default();
         file.committed = Some(version.clone());
         self.store.insert(path.to_owned(), version);
+        self.show_above(path);
     }
 
     pub(super) fn fail(&mut self, id: u64, kind: Kind) {

@@ -17,8 +17,12 @@ impl Reference {
     pub(super) fn foreign_put(&mut self, path: &str, bytes: Bytes) {
         let id = self.fresh();
         self.store.insert(path.to_owned(), Version { id, bytes, mode: Some(FOREIGN_MODE) });
-        let above: Vec<String> = path.match_indices('/').map(|(at, _)| path[..at].to_owned()).collect();
-        self.directories.extend(above);
+        self.show_above(path);
+    }
+
+    /// The directories that lead to an object are there.
+    pub(super) fn show_above(&mut self, path: &str) {
+        self.directories.extend(path.match_indices('/').map(|(at, _)| path[..at].to_owned()));
     }
 
     /// A directory that nothing in S3 speaks of any more may vanish with its last object, or be kept by the mount.
