@@ -315,6 +315,106 @@ async fn what_is_not_allowed_is_refused_to_whoever_asks() {
     assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184", "at once, for it was not known to work");
 }
 
+/// A file whose mode was changed when it was allowed, and is refused when S3 hears of it.
+async fn refused(world: &World, mount: &Mount) {
+    mount.write_file("a/f", b"bytes").await.unwrap();
+    mount.change("a/f", mode(0o600)).await.unwrap();
+    let denied = On::operation("CopyObject").always().reject(403, "AccessDenied");
+    world.faults.inject(denied);
+    assert_eq!(failure(mount.namespace().tell_descriptions().await), Kind::Denied);
+}
+
+#[tokio::test]
+async fn what_is_refused_later_is_kept_and_told() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    refused(&world, &mount).await;
+    assert_eq!(mount.stat("a/f").await.unwrap().mode, 0o644, "what S3 has is what shows");
+    let kept = mount.namespace().refused_descriptions();
+    assert_eq!((kept.len(), kept[0].key.as_str()), (1, "f"));
+    assert!(kept[0].why.contains("AccessDenied"), "{}", kept[0].why);
+    assert_eq!(failure(mount.open("a/f", How::Read).await.map(drop)), Kind::Denied, "the next open hears");
+    assert_eq!(mount.read_file("a/f").await.unwrap(), b"bytes", "once");
+    // Whoever ends the mount or moves the directory is not kept from it, and it is tried again.
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(mount.namespace().refused_descriptions().len(), 1);
+    world.faults.clear();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152");
+    assert!(mount.namespace().refused_descriptions().is_empty());
+    assert_eq!(mount.stat("a/f").await.unwrap().mode, 0o600);
+}
+
+#[tokio::test]
+async fn what_is_refused_waits_for_the_next_mount() {
+    let world = World::new();
+    let journal = tempfile::tempdir().unwrap();
+    let options = || Options { journal: Some(journal.path().to_owned()), ..Options::default() };
+    let mount = at_work(&world, options()).await;
+    refused(&world, &mount).await;
+    world.faults.clear();
+    let next = world.mount_with(options()).await;
+    next.namespace().resume_descriptions();
+    next.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152");
+}
+
+#[tokio::test]
+async fn what_is_refused_goes_along_with_a_rename() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    refused(&world, &mount).await;
+    world.faults.clear();
+    mount.rename("a/f", "a/g").await.unwrap();
+    assert_eq!(noted(&world, "a/g", "mode").unwrap(), "33152");
+    assert!(mount.namespace().refused_descriptions().is_empty());
+}
+
+#[tokio::test]
+async fn another_change_takes_the_place_of_what_is_refused() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    refused(&world, &mount).await;
+    world.faults.clear();
+    mount.change("a/f", mode(0o640)).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+    assert!(mount.namespace().refused_descriptions().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_refused_of_a_version_that_is_gone_is_dropped() {
+    let world = World::new();
+    let mount = at_work(&world, Options::default()).await;
+    refused(&world, &mount).await;
+    world.faults.clear();
+    world.put("a/f", "by others");
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert!(mount.namespace().refused_descriptions().is_empty());
+    assert_eq!(world.stored("a/f").unwrap(), b"by others");
+}
+
+#[tokio::test]
+async fn what_a_writer_set_last_and_s3_refuses_outlives_it() {
+    let world = World::new();
+    let mount = world.mount().await;
+    let file = mount.open("a/f", How::Overwrite).await.unwrap();
+    file.write(0, b"bytes").await.unwrap();
+    file.flush().await.unwrap();
+    world.faults.inject(On::operation("CopyObject").always().reject(403, "AccessDenied"));
+    assert_eq!(
+        failure(mount.change("a/f", mode(0o600)).await),
+        Kind::Denied,
+        "not known to be allowed, so at once"
+    );
+    assert_eq!(failure(file.close().await), Kind::Denied);
+    assert_eq!(mount.namespace().refused_descriptions().len(), 1);
+    assert!(mount.set_aside().is_empty(), "S3 has the bytes");
+    world.faults.clear();
+    mount.namespace().tell_descriptions().await.unwrap();
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152");
+}
+
 #[tokio::test]
 async fn three_rights_are_enough() {
     let world = World::with(Rights::Minimal);

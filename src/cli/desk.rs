@@ -46,7 +46,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 /// Asks how a mount is.
 pub(super) fn status(found: &Found) -> Result<Status, Stop> {
     match control::ask(&found.place, &Request::Status, STATUS_PATIENCE).map_err(Stop::Failed)? {
-        Answer::Status(status) => Ok(status),
+        Answer::Status(status) => Ok(*status),
         _ => Err(beside_the_point(found)),
     }
 }

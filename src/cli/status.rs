@@ -10,8 +10,8 @@ use super::{Stop, args, complain, desk, rescue};
 use crate::clock;
 use crate::config::{Surroundings, Written};
 use crate::control::{
-    self, BucketStatus, CacheStatus, IdentityStatus, KeptBothStatus, ListingStatus, MoveStatus, Status,
-    TroubledStatus, WaitingStatus, WritingStatus,
+    self, BucketStatus, CacheStatus, IdentityStatus, KeptBothStatus, ListingStatus, MoveStatus,
+    RefusedDescriptionStatus, Status, TroubledStatus, WaitingStatus, WritingStatus,
 };
 
 /// What was asked for.
@@ -127,7 +127,7 @@ fn progress(moving: &MoveStatus) -> String {
 
 /// What of the files written here is not in S3, or not where it was to be.
 fn written(status: &Status, now: SystemTime) -> Vec<(usize, String)> {
-    let WritingStatus { waiting, set_aside, kept_both, .. } = &status.writing;
+    let WritingStatus { waiting, set_aside, kept_both, refused_descriptions, .. } = &status.writing;
     let mut lines = Vec::new();
     if waiting.files > 0 {
         let oldest = waiting.oldest.as_deref().map(|oldest| desk::moment(oldest, now)).unwrap_or_default();
@@ -147,6 +147,13 @@ fn written(status: &Status, now: SystemTime) -> Vec<(usize, String)> {
             format!(
                 "s3://{bucket}/{key} was changed by somebody else, {when}; what was written here is {ours}"
             ),
+        ));
+    }
+    for RefusedDescriptionStatus { bucket, key, since, why } in refused_descriptions {
+        let since = desk::moment(since, now);
+        lines.push((
+            1,
+            format!("mode, owner or times of s3://{bucket}/{key} are refused by S3 since {since}: {why}"),
         ));
     }
     if !set_aside.is_empty() {
@@ -349,17 +356,21 @@ mod tests {
             path: "/staging/set-aside/B_x.1234abcd".to_owned(),
         };
         let (bucket, key) = object("y");
-        let both = KeptBothStatus { bucket, key, ours: "y.conflict-h-t".to_owned(), when: since };
+        let both = KeptBothStatus { bucket, key, ours: "y.conflict-h-t".to_owned(), when: since.clone() };
+        let (bucket, key) = object("z");
+        let refused = RefusedDescriptionStatus { bucket, key, since, why: "denied".to_owned() };
         status.writing = WritingStatus {
             staging: "/staging".to_owned(),
             waiting,
             set_aside: vec![aside],
             kept_both: vec![both],
+            refused_descriptions: vec![refused],
         };
         let expected = "\
   2 closed files on their way to S3, 7 bytes, the first closed 2026-01-01 00:00:00 UTC (in 0 s)
     s3://B/late: S3 is away
   s3://B/y was changed by somebody else, 2026-01-01 00:00:00 UTC (in 0 s); what was written here is y.conflict-h-t
+  mode, owner or times of s3://B/z are refused by S3 since 2026-01-01 00:00:00 UTC (in 0 s): denied
   set aside, see s3xmount rescue /mnt/b:
     B_x.1234abcd
       s3://B/x, 10 bytes, 2026-01-01 00:00:00 UTC (in 0 s)

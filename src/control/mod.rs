@@ -92,7 +92,7 @@ impl Request {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// How things are.
-    Status(Status),
+    Status(Box<Status>),
     /// What the settings were made from.
     Origin(Origin),
     /// What requests are signed with.
@@ -189,6 +189,22 @@ pub struct WritingStatus {
     pub set_aside: Vec<AsideStatus>,
     /// Files that have a second name, because somebody else changed the one that they had; the last hundred.
     pub kept_both: Vec<KeptBothStatus>,
+    /// Modes, owners and times that were set here, and that S3 refuses.
+    #[serde(default)]
+    pub refused_descriptions: Vec<RefusedDescriptionStatus>,
+}
+
+/// Mode, owner or times of a file or a directory that S3 refuses, although whoever set them was told nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedDescriptionStatus {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key; that of a directory ends in a slash.
+    pub key: String,
+    /// When S3 refused it first.
+    pub since: String,
+    /// Why.
+    pub why: String,
 }
 
 /// Files that are closed and on their way to S3.

@@ -34,7 +34,7 @@ impl Desk for FrontDesk {
     fn answer(&self, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send + '_>> {
         Box::pin(async move {
             let answer = match request {
-                Request::Status => Ok(Answer::Status(self.status().await)),
+                Request::Status => Ok(Answer::Status(Box::new(self.status().await))),
                 Request::Origin => Ok(Answer::Origin(self.settings.origin.clone())),
                 Request::Session { directory } => self.session(directory.as_deref()).await,
                 Request::Login { code, directory } => self.login(&code, directory.as_deref()).await,
@@ -82,7 +82,7 @@ impl FrontDesk {
             identities: self.identities.iter().map(identity_status).collect(),
             cache: self.cache.as_ref().zip(self.settings.cache.as_ref()).map(cache_status),
             moves: self.namespace.moves_under_way().into_iter().map(|at| self.move_status(at)).collect(),
-            writing: rescue::writing(&self.sessions, &self.settings.staging_dir),
+            writing: rescue::writing(&self.sessions, &self.namespace, &self.settings.staging_dir),
         }
     }
 

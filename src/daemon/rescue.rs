@@ -10,9 +10,12 @@ use super::identities::Identities;
 use super::{People, connect, write_options};
 use crate::budget::Budget;
 use crate::config::{Failure, Settings};
-use crate::control::{self, AsideStatus, KeptBothStatus, TroubledStatus, WaitingStatus, WritingStatus};
+use crate::control::{
+    self, AsideStatus, KeptBothStatus, RefusedDescriptionStatus, TroubledStatus, WaitingStatus, WritingStatus,
+};
 use crate::error::{Error, Kind};
 use crate::name::ObjectKey;
+use crate::namespace::{Namespace, RefusedDescription};
 use crate::s3::{self, Gateway};
 use crate::task::Tasks;
 use crate::write::aside::{self, AsideFile, Rescue};
@@ -100,7 +103,7 @@ pub(crate) fn commit_alone(settings: &Settings, people: &People, wish: &Wish) ->
 }
 
 /// What `status` tells of written files.
-pub(super) fn writing(sessions: &Sessions, staging: &Path) -> WritingStatus {
+pub(super) fn writing(sessions: &Sessions, namespace: &Namespace, staging: &Path) -> WritingStatus {
     let report = sessions.background();
     WritingStatus {
         staging: staging.display().to_string(),
@@ -115,6 +118,7 @@ pub(super) fn writing(sessions: &Sessions, staging: &Path) -> WritingStatus {
             Vec::new()
         }),
         kept_both: sessions.kept_both().into_iter().map(kept_both).collect(),
+        refused_descriptions: namespace.refused_descriptions().into_iter().map(refused).collect(),
     }
 }
 
@@ -153,4 +157,9 @@ fn troubled(waiting: Waiting) -> TroubledStatus {
 fn kept_both(kept: KeptBoth) -> KeptBothStatus {
     let KeptBoth { bucket, key, ours, when } = kept;
     KeptBothStatus { bucket, key, ours, when: control::written(when) }
+}
+
+fn refused(one: RefusedDescription) -> RefusedDescriptionStatus {
+    let RefusedDescription { bucket, key, since, why } = one;
+    RefusedDescriptionStatus { bucket, key, since: control::written(since), why }
 }

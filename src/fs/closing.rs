@@ -190,13 +190,23 @@ impl Filesystem {
             }
             if outcome.is_err() || state.place.is_none() || session.end() {
                 state.leave_session(outcome.as_ref().err(), &self.parts.defaults);
+                let place = state.place.clone();
                 drop(state);
+                self.keep_description(place.as_ref(), &session, &outcome);
                 if outcome.is_err() {
                     // What the kernel has was to become a version, and did not.
                     self.tell_changed(file.ino);
                 }
                 return outcome;
             }
+        }
+    }
+
+    /// What S3 would not hear of a file whose bytes it has is kept for later: nobody is left who could say it again.
+    fn keep_description(&self, place: Option<&Place>, session: &Session, outcome: &Result<()>) {
+        let (Some(place), Err(error)) = (place, outcome) else { return };
+        if let Some((version, new)) = session.hand_over_description() {
+            self.namespace().keep_refused_description(place, &version, &new, error);
         }
     }
 

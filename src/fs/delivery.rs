@@ -143,8 +143,13 @@ impl Filesystem {
     /// Tells whoever opens a file that an earlier close of it promised too much.
     pub(super) fn late_failure(&self, place: &Place) -> Result<()> {
         let bucket = self.namespace().gateway(place.folder.bucket).bucket();
-        match self.parts.sessions.take_late_failure(bucket.as_str(), target_key(place)?.as_str()) {
-            Some(error) => Err(error),
+        if let Some(error) =
+            self.parts.sessions.take_late_failure(bucket.as_str(), target_key(place)?.as_str())
+        {
+            return Err(error);
+        }
+        match self.namespace().take_refusal(place) {
+            Some(error) => Err(error.context(format!("what was set of {} before is refused", place.name))),
             None => Ok(()),
         }
     }

@@ -48,7 +48,7 @@ use parking_lot::Mutex;
 
 pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
 pub use self::changes::{described, put_new};
-pub use self::descriptions::{Taken, said};
+pub use self::descriptions::{RefusedDescription, Taken, said};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};

@@ -15,13 +15,15 @@
 //! **A change that waits is promised.** It is written down in the staging directory, and one that a dead process left
 //! is made up for by the next mount. An error would come when nobody listens, so only what is known to be allowed
 //! waits: this mount has written in the directory before, has had S3 copy in the bucket, and has heard of the version not
-//! long ago. Everything else is said at once, and its error is the caller's.
+//! long ago. Everything else is said at once, and its error is the caller's. What is refused all the same is kept
+//! ([`refused`]).
 //!
 //! **Nobody else's change is undone.** The copy is made of the version that was described. While one is under way, nobody
 //! here may replace, rename or remove the object: who wants to calls [`Namespace::take_description`] and is made to wait.
 
 mod journal;
 mod records;
+mod refused;
 mod telling;
 
 use std::collections::{HashMap, HashSet};
@@ -33,6 +35,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::journal::Journal;
+use self::refused::Refusal;
+pub use self::refused::RefusedDescription;
 use super::cache::{Answer, Marker, Presence};
 use super::{BucketId, Folder, Namespace, Place, Species, described};
 use crate::error::Result;
@@ -85,6 +89,8 @@ struct Waiting {
     meta: ObjectMeta,
     /// Another one after each change.
     revision: u64,
+    /// That S3 has refused it, if it has.
+    refusal: Option<Refusal>,
     /// Held while S3 is being told.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -95,6 +101,7 @@ struct Waiting {
 pub struct Taken {
     subject: Subject,
     meta: ObjectMeta,
+    refusal: Option<Refusal>,
 }
 
 impl Taken {
@@ -117,7 +124,8 @@ impl Descriptions {
             return None;
         }
         let subject = Subject { place: place.clone(), species };
-        state.waiting.get(&subject).map(|waiting| waiting.meta.clone())
+        let waiting = state.waiting.get(&subject).filter(|waiting| waiting.refusal.is_none());
+        waiting.map(|waiting| waiting.meta.clone())
     }
 
     /// A version was written. Whoever wrote it has taken what waited before, so what waits now was said after that, and is to
@@ -305,15 +313,21 @@ impl Namespace {
 
     /// Lets a description wait, and sees to it that it is told in the end.
     fn insert(self: &Arc<Self>, subject: Subject, meta: ObjectMeta) {
-        {
-            let mut state = self.descriptions.state.lock();
-            state.revisions += 1;
-            let revision = state.revisions;
-            let turn = state.waiting.get(&subject).map(|waiting| Arc::clone(&waiting.turn));
-            let turn = turn.unwrap_or_default();
-            state.waiting.insert(subject.clone(), Waiting { meta, revision, turn });
-        }
-        let (namespace, after) = (Arc::clone(self), self.descriptions.after);
+        self.wait_for_its_turn(&subject, meta, None);
+        self.bring_after(subject, self.descriptions.after);
+    }
+
+    fn wait_for_its_turn(&self, subject: &Subject, meta: ObjectMeta, refusal: Option<Refusal>) {
+        let mut state = self.descriptions.state.lock();
+        state.revisions += 1;
+        let revision = state.revisions;
+        let turn = state.waiting.get(subject).map(|waiting| Arc::clone(&waiting.turn));
+        let turn = turn.unwrap_or_default();
+        state.waiting.insert(subject.clone(), Waiting { meta, revision, refusal, turn });
+    }
+
+    fn bring_after(self: &Arc<Self>, subject: Subject, after: Duration) {
+        let namespace = Arc::clone(self);
         drop(self.tasks.spawn_until_stopped("describe later", async move {
             tokio::time::sleep(after).await;
             let telling = Arc::clone(&namespace);
@@ -333,7 +347,8 @@ impl Namespace {
                 None => return None,
                 Some(_) => {
                     let waiting = state.waiting.remove(subject)?;
-                    return Some(Taken { subject: subject.clone(), meta: waiting.meta });
+                    let (meta, refusal) = (waiting.meta, waiting.refusal);
+                    return Some(Taken { subject: subject.clone(), meta, refusal });
                 }
             }
         }
@@ -341,10 +356,13 @@ impl Namespace {
 
     /// What was taken is in S3, or waits again. (Until then its record stays, for the next mount.)
     pub(super) fn put_back_unless(self: &Arc<Self>, is_told: bool, taken: Option<Taken>) {
-        let Some(Taken { subject, meta }) = taken else { return };
+        let Some(Taken { subject, meta, refusal }) = taken else { return };
         match is_told {
             true => self.forget_record(&subject),
-            false => self.insert(subject, meta),
+            false => {
+                self.wait_for_its_turn(&subject, meta, refusal);
+                self.bring_after(subject, self.descriptions.after);
+            }
         }
     }
 

@@ -39,7 +39,7 @@ impl Namespace {
         ))
     }
 
-    fn key_of(&self, subject: &Subject) -> Result<ObjectKey> {
+    pub(super) fn key_of(&self, subject: &Subject) -> Result<ObjectKey> {
         let Subject { place: Place { folder, name }, species } = subject;
         match species {
             Species::File => folder.prefix.file(name),

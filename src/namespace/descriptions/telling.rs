@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::super::cache::{Answer, Presence};
 use super::super::{Folder, Namespace, Place, Species, described};
+use super::refused::is_worth_keeping;
 use super::{Subject, Waiting, said};
 use crate::error::{Error, Kind, Result};
 use crate::s3::{NewObject, ObjectMeta, Precondition, S3ErrorKind};
@@ -14,21 +15,27 @@ use crate::s3::{NewObject, ObjectMeta, Precondition, S3ErrorKind};
 impl Namespace {
     /// Tells S3 all that waits in the directories that are meant.
     pub(super) async fn bring_all(self: &Arc<Self>, is_meant: impl Fn(&Folder) -> bool) -> Result<()> {
-        let meant: Vec<Subject> = {
+        let meant: Vec<(Subject, bool)> = {
             let state = self.descriptions.state.lock();
             let is_meant = |at: &&Subject| {
                 let own = || at.place.folder.folder(&at.place.name).is_ok_and(|own| is_meant(&own));
                 is_meant(&at.place.folder) || (at.species == Species::Directory && own())
             };
-            state.waiting.keys().filter(is_meant).cloned().collect()
+            let refused =
+                |at: &Subject| state.waiting.get(at).is_some_and(|waiting| waiting.refusal.is_some());
+            state.waiting.keys().filter(is_meant).map(|at| (at.clone(), refused(at))).collect()
         };
         let (mut telling, mut outcome) = (JoinSet::new(), Ok(()));
-        for subject in meant {
+        for (subject, was_refused) in meant {
             if telling.len() >= TOLD_AT_ONCE {
                 outcome = outcome.and(joined(telling.join_next().await));
             }
             let namespace = Arc::clone(self);
-            telling.spawn(async move { namespace.bring(&subject).await });
+            telling.spawn(async move {
+                let told = namespace.bring(&subject).await;
+                // What was refused before and is again is no news, and holds up nobody.
+                if was_refused { Ok(()) } else { told }
+            });
         }
         while let Some(told) = telling.join_next().await {
             outcome = outcome.and(joined(Some(told)));
@@ -64,6 +71,7 @@ impl Namespace {
                     now.meta.etag = meta.etag.clone();
                     return;
                 }
+                (Some(_), Err(error)) if error.kind() != Kind::Io && is_worth_keeping(error) => {}
                 _ => drop(state.waiting.remove(subject)),
             }
         }
@@ -73,12 +81,17 @@ impl Namespace {
         if error.kind() == Kind::Io {
             // S3 did not answer for minutes. The next mount tries, too, should this one come to an end.
             tracing::warn!(%bucket, key, %error, "mode, owner or times could not be set yet; it is tried again");
-            return self.insert(subject.clone(), waited.meta);
+            self.wait_for_its_turn(subject, waited.meta, waited.refusal);
+            return self.bring_after(subject.clone(), self.descriptions.after);
+        }
+        self.drop_answer(&subject.place);
+        self.descriptions.state.lock().written.remove(folder);
+        if is_worth_keeping(error) {
+            tracing::error!(%bucket, key, %error, "mode, owner or times that were set before are refused; they are kept, and tried again");
+            return self.keep_refused(subject, error);
         }
         tracing::warn!(%bucket, key, %error, "mode, owner or times that were set a moment ago are not kept");
         self.forget_record(subject);
-        self.drop_answer(&subject.place);
-        self.descriptions.state.lock().written.remove(folder);
     }
 
     /// Tells S3 at once, and everyone here what it has now.

@@ -400,8 +400,10 @@ impl Session {
         let outcome = self.commit(Occasion::LastClose).await;
         match &outcome {
             // A commit that could not even begin has set nothing aside yet. One that this process does not live to see
-            // the end of is for recovery to go on with.
-            Err(error) if !self.is_entrusted() && error.kind() != Kind::ShuttingDown => {
+            // the end of is for recovery to go on with, and a description is its owner's to hand over.
+            Err(error)
+                if !self.is_entrusted() && self.owes_content() && error.kind() != Kind::ShuttingDown =>
+            {
                 let _turn = self.turn.lock().await;
                 drop(self.fail(error.clone()));
             }
