@@ -135,6 +135,9 @@ pub fn run(asked: &RescueArgs) -> Result<(), Stop> {
             let (file, to) = (aside::find(&staging, name).map_err(local)?, around.absolute(to));
             file.take_out(&to).map_err(local)?;
             let holes = match file.elsewhere_bytes {
+                _ if file.released_bytes() > 0 => {
+                    "; what is only in parts of an unfinished upload is zeros there, and the file is here still"
+                }
                 Some(0) => "",
                 Some(_) => "; what was not written here are zeros",
                 None => "; what was not written here may be zeros",
@@ -226,9 +229,13 @@ pub(super) fn lines(file: &AsideStatus, now: SystemTime) -> Vec<(usize, String)>
         Some(bytes) => format!(", {bytes} of them only in the version that it builds on"),
         None => ", of which some may not have been written here".to_owned(),
     };
+    let released = match file.released_bytes {
+        0 => String::new(),
+        bytes => format!(", {bytes} of them only in parts of an unfinished upload"),
+    };
     vec![
         (0, file.name.clone()),
-        (1, format!("{object}, {} bytes{part}, {}", file.bytes, desk::moment(&file.since, now))),
+        (1, format!("{object}, {} bytes{part}{released}, {}", file.bytes, desk::moment(&file.since, now))),
         (1, file.why.clone()),
     ]
 }
@@ -271,13 +278,14 @@ mod tests {
             key: Some("x".to_owned()),
             bytes: 10,
             elsewhere_bytes: Some(4),
+            released_bytes: 3,
             since: "2026-01-01T00:00:00Z".to_owned(),
             why: "somebody\nelse".to_owned(),
             path: "/p".to_owned(),
         };
         let now = clock::from_unix(1_767_225_660, 0);
         let expected = "B_x.1234abcd\n  s3://B/x, 10 bytes, 4 of them only in the version that it builds on, \
-            2026-01-01 00:00:00 UTC (60 s ago)\n  somebody else\n";
+            3 of them only in parts of an unfinished upload, 2026-01-01 00:00:00 UTC (60 s ago)\n  somebody else\n";
         assert_eq!(text(&[file], now), expected);
     }
 }

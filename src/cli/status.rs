@@ -351,6 +351,7 @@ mod tests {
             key: Some(key),
             bytes: 10,
             elsewhere_bytes: Some(0),
+            released_bytes: 0,
             since: since.clone(),
             why: "denied".to_owned(),
             path: "/staging/set-aside/B_x.1234abcd".to_owned(),

@@ -248,6 +248,9 @@ pub struct AsideStatus {
     pub bytes: u64,
     /// How many of these are not here but in the version that it builds on, if that is known.
     pub elsewhere_bytes: Option<u64>,
+    /// How many are only in parts of an unfinished upload.
+    #[serde(default)]
+    pub released_bytes: u64,
     /// When it was set aside.
     pub since: String,
     /// Why.

@@ -137,6 +137,7 @@ fn aside_status(file: &AsideFile) -> AsideStatus {
         key: file.key().map(str::to_owned),
         bytes: file.bytes,
         elsewhere_bytes: file.elsewhere_bytes,
+        released_bytes: file.released_bytes(),
         since: control::written(file.since),
         why: file.why.clone(),
         path: file.path.display().to_string(),

@@ -293,14 +293,13 @@ impl Commit {
             let gathered = gathered.take_if(|gathered| gathered.number == part.number);
             let lanes = Arc::clone(&lanes);
             tasks.push(self.sessions.tasks.spawn("commit part", async move {
-                let Ok(_lane) = lanes.acquire().await else {
-                    return Err(Error::new(Kind::Io, "another part of this commit failed first").into());
-                };
+                // Another part has failed, and says why.
+                let Ok(_lane) = lanes.acquire().await else { return Ok(None) };
                 let sent = commit.send_part(&upload, part, gathered).await;
                 if sent.is_err() {
                     lanes.close();
                 }
-                sent
+                sent.map(Some)
             }));
         }
         let mut parts = Vec::new();
@@ -311,7 +310,7 @@ impl Commit {
                 .await
                 .unwrap_or_else(|panic| Err(Error::caused(Kind::Io, "sending a part", panic).into()))
             {
-                Ok(part) => parts.push(part),
+                Ok(part) => parts.extend(part),
                 Err(new) => trouble = Some(worse(trouble, new)),
             }
         }

@@ -66,7 +66,10 @@ impl Session {
             journal.end();
             return Ok(None);
         };
-        let seal = seal_of(&core.target, &core.condition, &snapshot, commit::fresh_id(), core.on_conflict);
+        // That of the upload which may have some of it, where there is one.
+        let commit_id = core.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
+        let seal = seal_of(&core.target, &core.condition, &snapshot, commit_id, core.on_conflict);
+        let released = core.recorded_release();
         let (place, kept) = (core.content.place().clone(), seal.clone());
         let noted = journal.update(|record| {
             record.phase = match &record.phase {
@@ -74,7 +77,11 @@ impl Session {
                 Phase::Sealed(old) => {
                     Phase::Sealed(Box::new(Seal { commit_id: old.commit_id.clone(), ..seal }))
                 }
-                Phase::Open => Phase::Open,
+                Phase::Open => {
+                    // Parts that left may have been written to since. (A commit froze them, and has taken them over.)
+                    record.released = released;
+                    Phase::Open
+                }
             };
             record.failure = Some(error.to_string());
             record.aside = Some(Box::new(kept));

@@ -1,6 +1,7 @@
 //! Files whose parts were released from the staging directory: all but the first, as soon as they have arrived.
 
 use super::*;
+use crate::write::aside::Rescue;
 
 /// A world in which nothing stays staged that S3 has in parts.
 async fn world() -> World {
@@ -123,6 +124,90 @@ async fn the_upload_of_a_lost_race_stays_where_it_has_the_only_copy() {
         record.released.unwrap().ranges.iter().collect::<Vec<_>>(),
         [ByteRange { start: PART as u64, end: 3 * PART as u64 }]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_failed_is_put_together_from_its_parts() {
+    let world = world().await;
+    let (session, mut bytes) = stream(&world, "a", 4).await;
+    write(&session, 10, b"header").await;
+    bytes[10..16].copy_from_slice(b"header");
+    world.inject(On::operation("CompleteMultipartUpload").reject(403, "AccessDenied"));
+    assert_eq!(flush(&session).await.unwrap_err().kind(), Kind::Denied);
+    drop(session);
+    let aside = world.sessions.set_aside().unwrap().pop().unwrap();
+    assert_eq!((aside.released_bytes(), aside.elsewhere_bytes), (3 * PART as u64, Some(0)));
+    let gateway = || Arc::clone(&world.gateway);
+    let other = Rescue::As(ObjectKey::parse("b").unwrap());
+    let error = world.sessions.rescue(&aside, gateway(), &other).await.unwrap_err();
+    assert!(error.to_string().contains("can become s3://bucket/a and nothing else"), "{error}");
+    // Without a way to S3 what is here can be looked at, and nothing is lost by that.
+    let copy = world.staging.path().join("copy");
+    aside.take_out(&copy).unwrap();
+    assert!(fs::read(&copy).unwrap()[..PART] == bytes[..PART]);
+
+    let _receipt = world.sessions.rescue(&aside, gateway(), &Rescue::AsItWas).await.unwrap();
+    assert!(world.object("a").unwrap() == bytes);
+    assert_eq!((world.unfinished_uploads(), world.sessions.set_aside().unwrap().len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_race_is_put_together_over_what_won_it() {
+    let world = world().await;
+    let (session, bytes) = stream(&world, "a", 3).await;
+    world.emulator.world().seed("bucket", "a", b"foreign".as_slice());
+    flush(&session).await.unwrap_err();
+    drop(session);
+    let aside = world.sessions.set_aside().unwrap().pop().unwrap();
+    let gateway = || Arc::clone(&world.gateway);
+    let error = world.sessions.rescue(&aside, gateway(), &Rescue::AsItWas).await.unwrap_err();
+    assert_eq!((error.kind(), world.unfinished_uploads()), (Kind::Exists, 1));
+    let _receipt = world.sessions.rescue(&aside, gateway(), &Rescue::Overwrite).await.unwrap();
+    assert!(world.object("a").unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_closed_is_put_together_as_it_was_last() {
+    let world = world().await;
+    let (session, mut bytes) = stream(&world, "a", 3).await;
+    // Of a part that stays here, after it has left.
+    write(&session, 10, b"header").await;
+    bytes[10..16].copy_from_slice(b"header");
+    assert!(session.set_aside().await.is_some());
+    drop(session);
+    let aside = world.sessions.set_aside().unwrap().pop().unwrap();
+    assert_eq!(aside.released_bytes(), 2 * PART as u64);
+    let _receipt = world.sessions.rescue(&aside, Arc::clone(&world.gateway), &Rescue::AsItWas).await.unwrap();
+    assert!(world.object("a").unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_put_together_says_why() {
+    let world = world().await;
+    // A part was written to after it had been released, and the file cannot have both.
+    let (session, _) = stream(&world, "overtaken", 3).await;
+    write(&session, 2 * PART, b"new").await;
+    assert!(session.set_aside().await.is_some());
+    drop(session);
+    // The upload was aborted by somebody.
+    let (session, _) = stream(&world, "aborted", 3).await;
+    assert!(session.set_aside().await.is_some());
+    drop(session);
+    let uploads = world.emulator.world().uploads("bucket");
+    let (id, upload) = uploads.iter().find(|(_, upload)| upload.key == "aborted").unwrap();
+    world.emulator.world().bucket("bucket").abort_upload(id, &upload.key).unwrap();
+    for file in world.sessions.set_aside().unwrap() {
+        let error =
+            world.sessions.rescue(&file, Arc::clone(&world.gateway), &Rescue::AsItWas).await.unwrap_err();
+        assert!(error.to_string().contains("only in parts of an unfinished upload"), "{error}");
+    }
+    assert_eq!(world.sessions.set_aside().unwrap().len(), 2, "nothing is lost by trying");
+    // The mount died while it was written, and nobody knows what it had written last.
+    let (_session, _) = stream(&world, "died", 3).await;
+    let (sessions, _, _directory) = world.after_a_crash(|_| {}).await;
+    let file = sessions.set_aside().unwrap().pop().unwrap();
+    let error = sessions.rescue(&file, Arc::clone(&world.gateway), &Rescue::AsItWas).await.unwrap_err();
+    assert!(error.to_string().contains("died while the file was written"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@
 //! in S3. The record says which bytes are here. A record may be torn, or be one of a later version of this program; then the
 //! bytes are still there to be taken out.
 
+mod parts;
+
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -22,7 +24,7 @@ use parking_lot::Mutex;
 use super::commit::{self, Commit, CommitReceipt};
 use super::content::Snapshot;
 use super::journal::{self, Journal, Phase, Record, RecordedCondition, Seal};
-use super::ranges::{Claim, RangeSet};
+use super::ranges::Claim;
 use super::recovery::version;
 use super::staging::{Layer, OVERLAY, RECORD, StagingFile, UNFINISHED};
 use super::{SET_ASIDE, Sessions, Target};
@@ -72,7 +74,8 @@ impl AsideFile {
         self.record.as_ref().map(|record| record.key.as_str())
     }
 
-    /// Copies it to a path where nothing is, and removes it here.
+    /// Copies it to a path where nothing is, and removes it here. What is [only in an upload](Self::released_bytes) is zeros
+    /// in the copy; then it also stays here, as nothing else says where that is.
     ///
     /// # Errors
     /// Those of the local filesystem; it is still here then. [`Kind::Busy`] while somebody else is at it.
@@ -87,7 +90,7 @@ impl AsideFile {
             fs::remove_file(to).map_err(cannot)?;
             return Err(cannot(error));
         }
-        self.remove()
+        if self.released_bytes() > 0 { Ok(()) } else { self.remove() }
     }
 
     /// Removes it for good.
@@ -207,8 +210,9 @@ impl Sessions {
         rescue: &Rescue,
     ) -> Result<CommitReceipt> {
         let _lock = file.lock()?;
+        let begun = file.begun(&gateway, rescue)?;
         let commit = self.rescue_of(file, gateway, rescue)?;
-        let receipt = commit.run(None).await?;
+        let receipt = commit.run(begun).await?;
         file.remove()?;
         Ok(receipt)
     }
@@ -241,14 +245,12 @@ impl Sessions {
             base,
             staged: Layer::left(Some(StagingFile::open(file.path.clone())?), here),
             dirty: file.seal().map_or_else(|| Claim::from(0), |seal| seal.dirty.clone()),
-            released: RangeSet::default(),
+            released: file.released(),
         };
-        if file.record.as_ref().is_some_and(|record| record.released.is_some()) {
-            return Err(cannot("a part of it is in an upload that was not finished"));
-        }
+        let needs_its_base = whole.base.is_some();
         let snapshot = match (whole.on_its_own(), rescue) {
             (Some(own), _) => own,
-            (None, Rescue::Overwrite) => {
+            (None, Rescue::Overwrite) if needs_its_base => {
                 return Err(cannot(
                     "a part of it is in the version that it was to replace, which must still be there",
                 ));
@@ -259,7 +261,7 @@ impl Sessions {
         Ok(Commit {
             sessions: Arc::clone(self),
             condition: condition(file, rescue),
-            commit_id: commit::fresh_id(),
+            commit_id: file.commit_id().unwrap_or_else(commit::fresh_id),
             base_key: own_key.filter(|own| *own != key),
             target: Target { gateway, key, object: NewObject { ..object } },
             snapshot,
@@ -317,11 +319,6 @@ fn described(path: PathBuf) -> io::Result<AsideFile> {
             here.pieces(whole).iter().filter(|(_, is_here)| !is_here).map(|(range, _)| range.len()).sum()
         }
     });
-    // What was released from the staging file is in an upload that was not finished.
-    let released = file.record.as_ref().and_then(|record| record.released.as_ref());
-    if let (Some(elsewhere), Some(released)) = (&mut file.elsewhere_bytes, released) {
-        *elsewhere += released.ranges.iter().map(|range| range.len()).sum::<u64>();
-    }
     if let Ok(record) = fs::metadata(record_of(&file.path)) {
         file.since = file.since.max(record.modified()?);
     }
