@@ -261,3 +261,24 @@ async fn an_empty_exclusive_file_is_claimed_by_its_close() {
     world.put("a/lock", "theirs");
     assert_eq!(failure(lock.close().await), Kind::Exists);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exclusive_file_with_content_hears_of_another_by_its_next_open() {
+    let world = World::new();
+    let mount = mount(&world).await;
+    let gate = hold(&world);
+    let file = mount.open("a/new", How::MakeNew).await.unwrap();
+    file.write(0, b"ours").await.unwrap();
+    file.close().await.unwrap();
+    gate.reached_by(1).await;
+    world.put("a/new", "theirs");
+    gate.open();
+    eventually("it was found out", || async { !mount.set_aside().is_empty() }).await;
+    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    assert_eq!(
+        (mount.set_aside(), world.stored("a/new").unwrap()),
+        (vec![b"ours".to_vec()], b"theirs".to_vec())
+    );
+    assert_eq!(failure(mount.open("a/new", How::Read).await.map(drop)), Kind::Exists);
+    assert_eq!(mount.read_file("a/new").await.unwrap(), b"theirs", "once");
+}

@@ -64,6 +64,7 @@ impl Filesystem {
         };
         match (session, place, committed) {
             // Its bytes are still to be sent, and take the attributes along at the flush.
+            (Some(session), _, _) if session.is_entrusted() => session.vouch_for_description().await?,
             (Some(session), _, _) if session.owes_content() => {}
             (Some(_), Some(place), _) if self.namespace().may_describe_later(&place) => self.tell_soon(file),
             (Some(_), _, _) => self.commit_changes(file, Occasion::Flush).await?,

@@ -4,15 +4,16 @@
 //! good, and the upload follows:
 //!
 //! ```text
-//!   close ── frozen ── bytes on the disk ── record says so, on the disk ── names on the disk ── returns
+//!   close ── frozen ── bytes and a record on the disk ── the record counts ── names on the disk ── returns
 //!                                                                             │
 //!                       a lane is free ── commit ── S3 has it  ◄──────────────┘
 //!                                           │ fails for now: again, later and later
 //!                                           │ fails for good: set aside; the next open of the name hears of it
 //! ```
 //!
-//! - **What a record vouches for is whole** after the death of the process and of the machine, because it is
-//!   written after the bytes were. [`recovery`](super::recovery) finishes it.
+//! - **What a record vouches for is whole** after the death of the process and of the machine, because it
+//!   takes the place of the one before only when the bytes are there. [`recovery`](super::recovery) finishes it. What is
+//!   said of a file while it waits is vouched for as well.
 //! - **What waits is bounded**: a place for each file and for each MiB of it, and who closes one more waits. A file
 //!   that waits costs its session, about a kilobyte, and no descriptor.
 //! - **The file stays itself**: its session goes on and serves whoever opens it. A second close of a file that was

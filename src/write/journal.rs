@@ -209,9 +209,24 @@ impl Journal {
     /// # Errors
     /// Those of the local filesystem; the old record stands then.
     pub fn update_on_disk(&mut self, change: impl FnOnce(&mut Record)) -> Result<()> {
+        self.vouch(change, || Ok(()))
+    }
+
+    /// As [`update_on_disk`](Self::update_on_disk), for a record that vouches for something: it is the record only once
+    /// `proof` says that this holds. What the proof waits for may go on while the record is written.
+    ///
+    /// # Errors
+    /// Those of the local filesystem and of the proof; the old record stands then.
+    pub fn vouch(
+        &mut self,
+        change: impl FnOnce(&mut Record),
+        proof: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let mut record = self.record.clone();
         change(&mut record);
-        write_as(&self.path, &record, Reach::Disk)?;
+        let unfinished = write_aside(&self.path, &record, Reach::Disk)?;
+        proof()?;
+        fs::rename(unfinished, &self.path)?;
         self.record = record;
         Ok(())
     }
@@ -260,7 +275,8 @@ pub fn boot() -> String {
 }
 
 fn write(path: &Path, record: &Record) -> Result<()> {
-    write_as(path, record, Reach::Process)
+    fs::rename(write_aside(path, record, Reach::Process)?, path)?;
+    Ok(())
 }
 
 /// What a record is to outlive.
@@ -272,7 +288,8 @@ enum Reach {
     Disk,
 }
 
-fn write_as(path: &Path, record: &Record, reach: Reach) -> Result<()> {
+/// Writes a record beside the one whose place it is to take, which is whole until then. Returns where.
+fn write_aside(path: &Path, record: &Record, reach: Reach) -> Result<PathBuf> {
     assert_eq!(record.format, FORMAT, "only this format is ever written");
     let json = serde_json::to_string(record).map_err(io::Error::other)?;
     let unfinished = path.with_extension(UNFINISHED);
@@ -280,11 +297,9 @@ fn write_as(path: &Path, record: &Record, reach: Reach) -> Result<()> {
         OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
     file.write_all(format!("{}\n{json}", checksum_of(&json)).as_bytes())?;
     if reach == Reach::Disk {
-        // Before it takes the place of the old one, which is whole.
         file.sync_all()?;
     }
-    fs::rename(&unfinished, path)?;
-    Ok(())
+    Ok(unfinished)
 }
 
 /// FNV-1a with 64 bits: it has to tell a torn record from a whole one, not to withstand anybody.

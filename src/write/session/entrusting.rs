@@ -1,6 +1,7 @@
 //! A close that leaves the commit to the background; see [`background`](crate::write::background).
 
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::SystemTime;
 
 use super::committing::{DescriptionIs, Sealed};
@@ -161,8 +162,8 @@ impl Session {
         }
     }
 
-    /// Freezes the file and has the disk keep it: first the bytes, then the record that vouches for them, then the
-    /// names of both.
+    /// Freezes the file and has the disk keep it: the bytes, the record that vouches for them, and then the names of
+    /// both.
     async fn hand_over(self: &Arc<Self>, place: Place) -> Result<()> {
         // Where a lost race is to be survived, also by the next mount.
         self.base_at_hand().await;
@@ -193,19 +194,46 @@ impl Session {
         Ok(())
     }
 
-    /// Has the disk take the bytes, and then a record that says so.
+    /// Has the disk take the bytes, and a record that says so: both at once, which makes one commit of the file system's
+    /// own journal of two, but the record counts only after the bytes are there.
     fn vouch(&self, file: Option<Arc<StagingFile>>, seal: Seal, trust: RecordedTrust) -> Result<()> {
-        if let Some(file) = file {
-            file.sync()?;
-        }
         let vouched = |record: &mut Record| {
             record.phase = Phase::Sealed(Box::new(seal));
             record.entrusted = Some(trust);
         };
-        match &mut self.core.lock().journal {
-            Some(journal) => journal.update_on_disk(vouched),
-            None => Err(Error::new(Kind::Io, "the record of the file is gone")),
-        }
+        std::thread::scope(|scope| {
+            let bytes = file.map(|file| scope.spawn(move || file.sync()));
+            let are_there = || match bytes.map(ScopedJoinHandle::join) {
+                None => Ok(()),
+                Some(Ok(synced)) => Ok(synced?),
+                Some(Err(_)) => Err(Error::new(Kind::Io, "a fault while the bytes went to the disk")),
+            };
+            match &mut self.core.lock().journal {
+                Some(journal) => journal.vouch(vouched, are_there),
+                None => Err(Error::new(Kind::Io, "the record of the file is gone")),
+            }
+        })
+    }
+
+    /// Has the disk keep what was said of the file since it was closed, as it keeps the rest.
+    ///
+    /// # Errors
+    /// Those of the local disk, which then has what was said before.
+    pub async fn vouch_for_description(self: &Arc<Self>) -> Result<()> {
+        let session = Arc::clone(self);
+        on_disk(move || {
+            let mut core = session.core.lock();
+            // One that is on its way says what it says.
+            let waiting = core.entrusted.as_ref().filter(|entrusted| !entrusted.is_sending);
+            let Some(seal) = waiting.map(|entrusted| entrusted.sealed.seal()) else { return Ok(()) };
+            match &mut core.journal {
+                Some(journal) => {
+                    journal.update_on_disk(|record| record.phase = Phase::Sealed(Box::new(seal)))
+                }
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
     fn rest(&self) {

@@ -279,6 +279,21 @@ async fn an_entrusted_file_survives_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_an_entrusted_file_survives_the_machine() {
+    let world = World::new().await;
+    let session = world.begin("a", Base::New);
+    write(&session, 0, b"content").await;
+    let _closed = session.entrust(Occasion::LastClose).await.unwrap();
+    let user = UserMetadata::from([("mtime".to_owned(), "86400".to_owned())]);
+    session.set_description(NewObject { user, ..session.description() });
+    session.vouch_for_description().await.unwrap();
+    let (_sessions, recovered, _directory) = world.after_a_crash(another_boot).await;
+    assert_eq!(recovered[0].outcome, Outcome::Finish, "{recovered:?}");
+    assert_eq!(world.metadata("a", "mtime").as_deref(), Some("86400"));
+    session.abandon().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entrusted_replacement_is_the_last_writer_unless_somebody_came_after_it() {
     let world = World::new().await;
     theirs(&world, "a");
