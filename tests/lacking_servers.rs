@@ -237,3 +237,25 @@ async fn listings_of_the_first_version_are_whole() {
     mount.rename("a/many", "a/moved").await.unwrap();
     assert_eq!(world.keys_below("a/moved").len(), 2346);
 }
+
+#[tokio::test]
+async fn whether_completions_keep_to_conditions_is_found_out_once() {
+    for (lacks, keeps_to_them) in [(&[][..], true), (&[Lack::IgnoresConditionsOfCompletion], false)] {
+        let (world, mount) = lacking(lacks).await;
+        let mut content = pattern(3, 20 * MIB);
+        mount.write_file("a/log", &content).await.unwrap();
+        let mut asked = Vec::new();
+        for line in [&b"one"[..], b"two", b"three"] {
+            world.forget_requests();
+            mount.append("a/log", line).await.unwrap();
+            content.extend_from_slice(line);
+            assert!(world.stored("a/log").unwrap() == content);
+            asked.push((world.count("CompleteMultipartUpload"), world.count("HeadObject")));
+        }
+        let (first, second, third) = (asked[0], asked[1], asked[2]);
+        assert_eq!((second.0, third), (1, second), "{lacks:?}: {asked:?}");
+        assert_eq!(first.0, if keeps_to_them { 2 } else { 1 }, "{lacks:?}: {asked:?}");
+        assert_eq!(first.1 - second.1, u64::from(keeps_to_them), "one look less: {lacks:?}: {asked:?}");
+        assert!(mount.set_aside().is_empty() && world.uploads("SampleBucketA").is_empty());
+    }
+}

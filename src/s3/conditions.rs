@@ -23,7 +23,8 @@
 //! object must now fail. 412 proves the server good. If it succeeds, the condition was ignored, and
 //! what was overwritten is what we had written a moment before. (It costs one request for a mount, and
 //! in a versioned bucket of a server that ignores it one version more.) In the same way the first small
-//! CopyObject onto nothing is sent again. CompleteMultipartUpload cannot be repeated; it looks first until some
+//! CopyObject onto nothing is sent again. CompleteMultipartUpload cannot be repeated; the first on a
+//! version is asked for on a condition that nothing can meet before, and one onto nothing looks first until some
 //! 412 shows that it need not. So does a copy onto a version, as a 412 may be about its source; a copy of an object
 //! onto itself has the condition of its source, which says the same and which all servers know.
 
@@ -178,6 +179,19 @@ impl Gateway {
             && bytes <= PROOF_BYTES_MAX
             && self.conditions.standing(writing, condition) == Standing::Unproven
             && self.conditions.begin_proof()
+    }
+
+    /// Whether the next completion under this condition may serve to find out whether completions keep to such.
+    pub(super) fn wants_proof_of_completion(&self, condition: &Precondition) -> bool {
+        matches!(condition, Precondition::MustMatch(_))
+            && self.conditions.standing(Writing::Complete, condition) == Standing::Unproven
+            && self.conditions.begin_proof()
+    }
+
+    /// A completion has taken place on a condition that nothing meets.
+    pub(super) fn completion_ignores(&self, condition: &Precondition) {
+        self.conditions.set(Writing::Complete, condition, Standing::Ignored);
+        self.gaps.note(Gap::ConditionsIgnored);
     }
 
     /// Draws the conclusion from what the same write came to when it was sent again, and returns the

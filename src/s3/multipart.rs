@@ -189,15 +189,8 @@ impl Upload {
     /// # Errors
     /// Gives the upload back, so that it can be tried again or aborted. After
     /// [`S3ErrorKind::Conflict`] S3 wants the parts anew.
-    pub async fn complete(
-        self,
-        mut parts: Vec<Part>,
-        condition: &Precondition,
-    ) -> Result<ETag, (S3Error, Self)> {
-        parts.sort_by_key(|part| part.number);
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(parts.into_iter().map(completed).collect()))
-            .build();
+    pub async fn complete(self, parts: Vec<Part>, condition: &Precondition) -> Result<ETag, (S3Error, Self)> {
+        let parts = in_order(parts);
         let wish = self.gateway.wish(Writing::Complete, false, condition);
         let completed = self
             .gateway
@@ -212,8 +205,17 @@ impl Upload {
         condition: &Precondition,
         concession: Concession,
     ) -> Result<ETag, S3Error> {
+        self.gateway.look_first(Writing::Complete, &self.key, condition).await?;
+        self.complete_on(parts, condition, concession).await
+    }
+
+    async fn complete_on(
+        &self,
+        parts: &CompletedMultipartUpload,
+        condition: &Precondition,
+        concession: Concession,
+    ) -> Result<ETag, S3Error> {
         let gateway = &*self.gateway;
-        gateway.look_first(Writing::Complete, &self.key, condition).await?;
         let request = gateway.request("CompleteMultipartUpload", Some(self.key.as_str()));
         let _permit = gateway.permit().await;
         let call = gateway
@@ -231,6 +233,41 @@ impl Upload {
         let answer = conditional!(keyed!(call, gateway.rules), condition).send().await;
         let output = answer.map_err(|error| gateway.failed(request.clone(), &error))?;
         gateway.etag_of(request, output.e_tag)
+    }
+
+    /// Finds out whether the server keeps to the condition of a completion, where that is not known: by completing this
+    /// upload on a condition that nothing can meet. What keeps to conditions refuses that, and the upload is as it was. What
+    /// does not has made the object, which was to be made in any case, and was looked at just before, as every time with
+    /// such a server: its version is returned.
+    ///
+    /// Of a condition that nothing must be there nothing can be learnt so: where nothing is, it is met.
+    ///
+    /// # Errors
+    /// [`S3ErrorKind::ConditionFailed`] when `condition` does not hold.
+    pub async fn prove_condition(
+        &self,
+        parts: &[Part],
+        condition: &Precondition,
+    ) -> Result<Option<ETag>, S3Error> {
+        let gateway = &*self.gateway;
+        if !gateway.wants_proof_of_completion(condition) {
+            return Ok(None);
+        }
+        gateway.look_first(Writing::Complete, &self.key, condition).await?;
+        let parts = in_order(parts.to_vec());
+        let concession = gateway.known_concession(gateway.wish(Writing::Complete, false, condition));
+        let unmet = Precondition::MustMatch(ETag::new(NO_VERSION));
+        match self.complete_on(&parts, &unmet, concession).await {
+            Ok(etag) => {
+                gateway.completion_ignores(condition);
+                Ok(Some(etag))
+            }
+            Err(error) => {
+                // 412 has been learnt from; anything else has proved nothing, and the completion itself will meet it.
+                gateway.learn_condition::<()>(Writing::Complete, condition, concession, &Err(error));
+                Ok(None)
+            }
+        }
     }
 
     /// Throws the upload and its parts away.
@@ -258,6 +295,12 @@ fn part_checksum(crc64_nvme: Option<String>, crc32: Option<String>) -> Option<Pa
     crc64_nvme.map(PartChecksum::Crc64Nvme).or_else(|| crc32.map(PartChecksum::Crc32))
 }
 
+fn in_order(mut parts: Vec<Part>) -> CompletedMultipartUpload {
+    parts.sort_by_key(|part| part.number);
+    let parts = parts.into_iter().map(completed).collect();
+    CompletedMultipartUpload::builder().set_parts(Some(parts)).build()
+}
+
 fn completed(part: Part) -> CompletedPart {
     let described = CompletedPart::builder().part_number(number_of(part.number)).e_tag(part.etag.as_str());
     match part.checksum {
@@ -271,3 +314,6 @@ fn completed(part: Part) -> CompletedPart {
 fn number_of(number: u32) -> i32 {
     i32::try_from(number).expect("at most ten thousand parts")
 }
+
+/// An ETag that no object has: that of parts, and of none.
+const NO_VERSION: &str = "\"00000000000000000000000000000000-0\"";
