@@ -8,15 +8,16 @@ mod committing;
 mod conflicting;
 mod copying;
 mod departing;
+mod describing;
 mod ending;
 mod entrusting;
+mod reading;
 mod releasing;
 mod space;
+mod writing;
 
-use std::future::Future;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -29,18 +30,16 @@ use self::departing::EarlyUpload;
 use self::entrusting::Entrusted;
 use self::releasing::Usage;
 use super::ahead::Ahead;
-use super::commit::{self, CommitReceipt};
+use super::commit::CommitReceipt;
 use super::content::{Content, Home, Segment};
-use super::fetch::fetch;
 use super::journal::{FORMAT, Journal, Phase, Record, RecordedBase};
 use super::kept::Kept;
 use super::staging::Place;
 use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
-use crate::s3::object::limits::OBJECT_BYTES_MAX;
-use crate::s3::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition, UserMetadata};
-use crate::s3::{Gateway, S3ErrorKind};
+use crate::s3::Gateway;
+use crate::s3::object::{ByteRange, NewObject, ObjectMeta, Precondition};
 
 /// One written file.
 #[derive(Debug)]
@@ -193,170 +192,6 @@ impl Session {
         self.core.lock().target.object.clone()
     }
 
-    /// Writes `bytes` at `offset`.
-    ///
-    /// They are staged when this returns; the future waits until there is room for more, which
-    /// is how a writer that is faster than the network is slowed down.
-    ///
-    /// # Errors
-    /// [`Kind::NoSpace`] when the staging directory is full, [`Kind::TooLarge`] beyond the
-    /// largest object, and what a failed commit came to.
-    pub fn write(
-        self: &Arc<Self>,
-        offset: u64,
-        bytes: &[u8],
-    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
-        let staged = self.stage(&mut self.core.lock(), offset, bytes);
-        let session = Arc::clone(self);
-        async move {
-            staged?;
-            session.room().await;
-            Ok(())
-        }
-    }
-
-    /// Writes `bytes` at the end of the file, wherever that is by now. Returns where it was, and the
-    /// future that [`write`](Self::write) returns.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn append(
-        self: &Arc<Self>,
-        bytes: &[u8],
-    ) -> (u64, impl Future<Output = Result<()>> + Send + 'static + use<>) {
-        let mut core = self.core.lock();
-        let offset = core.content.size();
-        let staged = self.stage(&mut core, offset, bytes);
-        drop(core);
-        let session = Arc::clone(self);
-        let room = async move {
-            staged?;
-            session.room().await;
-            Ok(())
-        };
-        (offset, room)
-    }
-
-    /// Sets the length: what is cut off is gone, what is added is zeros.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    pub fn truncate(self: &Arc<Self>, size: u64) -> Result<()> {
-        let mut core = self.core.lock();
-        core.check()?;
-        check_size(size)?;
-        if size == core.content.size() {
-            return Ok(());
-        }
-        self.ensure_journal(&mut core)?;
-        core.content.truncate(size)?;
-        core.touched = true;
-        self.keep_independent(&core);
-        let is_committing = core.content.has_overlay();
-        if let (Some(ahead), false) = (&mut core.ahead, is_committing) {
-            ahead.truncated(size);
-        }
-        Ok(())
-    }
-
-    /// Reads up to `size` bytes at `offset`: our own where we have written, else those of the base.
-    ///
-    /// # Errors
-    /// [`Kind::Changed`] when bytes of the base are needed and it is no longer there.
-    pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
-        let range = ByteRange { start: offset, end: offset.saturating_add(size) };
-        loop {
-            let (segments, target, base, kept) = {
-                let core = self.core.lock();
-                core.check()?;
-                let (target, base) = (core.target.clone(), core.content.base().cloned());
-                (core.content.segments(range), target, base, core.kept.clone())
-            };
-            let mut pieces = Vec::new();
-            let mut replaced = false;
-            for segment in segments {
-                match (segment.home, &base) {
-                    (Home::Local(file), _) => pieces.push(commit::read_staged(file, segment.range).await?),
-                    (Home::Released, _) => {
-                        self.rescue(segment.range).await?;
-                        replaced = true;
-                        break;
-                    }
-                    (Home::Base, Some(base)) => {
-                        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_of(&base.etag)) {
-                            pieces.push(kept.read(segment.range).await?);
-                            continue;
-                        }
-                        match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
-                            Ok(fetched) => pieces.extend(fetched),
-                            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
-                                replaced = self.has_replaced(&base.etag).await;
-                                if !replaced {
-                                    return Err(error.into());
-                                }
-                            }
-                            Err(error) => return Err(error.into()),
-                        }
-                    }
-                    (Home::Zeros | Home::Base, _) => pieces.push(zeros(segment.range)),
-                }
-            }
-            if !replaced {
-                return Ok(pieces);
-            }
-        }
-    }
-
-    /// Whether it was a commit of ours that has put another version in the place of this one. It may have taken effect
-    /// while its answer is still on the way.
-    async fn has_replaced(&self, version: &ETag) -> bool {
-        let is_other = || self.version().is_some_and(|now| now.etag != *version);
-        if !is_other() {
-            drop(self.turn.lock().await);
-        }
-        is_other()
-    }
-
-    /// Says something else about the object, which the next commit will bring to S3.
-    ///
-    /// Where an upload has begun already, S3 can only be told by a copy of the object onto itself
-    /// after the commit; so this is for what an application asked for.
-    pub fn set_description(&self, object: NewObject) {
-        let mut core = self.core.lock();
-        if core.target.object != object {
-            core.target.object = object.clone();
-            core.touched = true;
-            core.description_is_due = match &mut core.entrusted {
-                Some(entrusted) => !entrusted.describe(object),
-                None => true,
-            };
-        }
-    }
-
-    /// Has the next commit tell S3 the description, whether or not it has been changed here.
-    pub fn owe_description(&self) {
-        self.core.lock().description_is_due = true;
-    }
-
-    /// Gives up a description that S3 has yet to hear, for somebody else to tell it: the version, and what is to be said
-    /// of it. `None` where there is none, or bytes will take it along.
-    pub fn hand_over_description(&self) -> Option<(ObjectMeta, NewObject)> {
-        // A commit that is running may be telling it.
-        let _turn = self.turn.try_lock().ok()?;
-        let mut core = self.core.lock();
-        let is_alone = core.description_is_due && !core.content.is_dirty() && matches!(core.life, Life::Live);
-        let version = core.content.base().filter(|_| is_alone).cloned()?;
-        core.description_is_due = false;
-        Some((version, core.target.object.clone()))
-    }
-
-    /// Says something else about the object if that costs no request: until an upload begins.
-    ///
-    /// For what follows from writing, such as the time of the last write.
-    pub fn suggest_metadata(&self, user: UserMetadata) {
-        self.core.lock().target.object.user = user;
-    }
-
     /// Brings to S3 what it does not have, and returns when it has it; `None` if that was nothing.
     ///
     /// This goes on to its end even if nobody waits for it.
@@ -489,30 +324,6 @@ impl Session {
         }
     }
 
-    fn stage(self: &Arc<Self>, core: &mut Core, offset: u64, bytes: &[u8]) -> Result<()> {
-        core.check()?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        check_size(offset.saturating_add(bytes.len() as u64))?;
-        self.ensure_journal(core)?;
-        core.touched = true;
-        if let Err(error) = core.content.write(offset, bytes) {
-            if !self.make_room(core, &error) {
-                return Err(error.into());
-            }
-            core.content.write(offset, bytes)?;
-        }
-        self.keep_independent(core);
-        if !core.content.has_overlay()
-            && let Some(ahead) = &mut core.ahead
-        {
-            let ready = ahead.wrote(offset, bytes, &self.sessions.memory);
-            ready.into_iter().for_each(|part| self.let_leave(core, part));
-        }
-        Ok(())
-    }
-
     /// Writes the session down before its first local effect.
     fn ensure_journal(&self, core: &mut Core) -> Result<()> {
         if core.journal.is_some() || matches!(core.life, Life::Abandoned) {
@@ -601,18 +412,4 @@ impl Core {
 
 fn recorded(version: &ObjectMeta) -> RecordedBase {
     RecordedBase { etag: version.etag.as_str().to_owned(), size: version.size }
-}
-
-fn check_size(size: u64) -> Result<()> {
-    if size <= OBJECT_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::TooLarge,
-        format!("a file of {size} bytes; an S3 object has at most {OBJECT_BYTES_MAX}"),
-    ))
-}
-
-fn zeros(range: ByteRange) -> Bytes {
-    vec![0; usize::try_from(range.len()).unwrap_or(0)].into()
 }

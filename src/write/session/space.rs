@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use std::ops::ControlFlow;
 
-use super::{Session, check_size};
+use super::Session;
+use super::writing::check_size;
 use crate::error::Result;
 use crate::s3::object::ByteRange;
 use crate::write::content::{Home, Segment};

@@ -1,0 +1,77 @@
+//! Bytes of a file that is being written: its own, those of its base, zeros.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Session;
+use crate::error::Result;
+use crate::s3::S3ErrorKind;
+use crate::s3::object::{ByteRange, ETag};
+use crate::write::commit;
+use crate::write::content::Home;
+use crate::write::fetch::fetch;
+
+impl Session {
+    /// Reads up to `size` bytes at `offset`: our own where we have written, else those of the base.
+    ///
+    /// # Errors
+    /// [`Kind::Changed`] when bytes of the base are needed and it is no longer there.
+    pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
+        let range = ByteRange { start: offset, end: offset.saturating_add(size) };
+        loop {
+            let (segments, target, base, kept) = {
+                let core = self.core.lock();
+                core.check()?;
+                let (target, base) = (core.target.clone(), core.content.base().cloned());
+                (core.content.segments(range), target, base, core.kept.clone())
+            };
+            let mut pieces = Vec::new();
+            let mut replaced = false;
+            for segment in segments {
+                match (segment.home, &base) {
+                    (Home::Local(file), _) => pieces.push(commit::read_staged(file, segment.range).await?),
+                    (Home::Released, _) => {
+                        self.rescue(segment.range).await?;
+                        replaced = true;
+                        break;
+                    }
+                    (Home::Base, Some(base)) => {
+                        if let Some(kept) = kept.as_ref().filter(|kept| kept.is_of(&base.etag)) {
+                            pieces.push(kept.read(segment.range).await?);
+                            continue;
+                        }
+                        match fetch(&target.gateway, &target.key, segment.range, &base.etag).await {
+                            Ok(fetched) => pieces.extend(fetched),
+                            Err(error) if error.kind() == S3ErrorKind::ConditionFailed => {
+                                replaced = self.has_replaced(&base.etag).await;
+                                if !replaced {
+                                    return Err(error.into());
+                                }
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                    (Home::Zeros | Home::Base, _) => pieces.push(zeros(segment.range)),
+                }
+            }
+            if !replaced {
+                return Ok(pieces);
+            }
+        }
+    }
+
+    /// Whether it was a commit of ours that has put another version in the place of this one. It may have taken effect
+    /// while its answer is still on the way.
+    async fn has_replaced(&self, version: &ETag) -> bool {
+        let is_other = || self.version().is_some_and(|now| now.etag != *version);
+        if !is_other() {
+            drop(self.turn.lock().await);
+        }
+        is_other()
+    }
+}
+
+fn zeros(range: ByteRange) -> Bytes {
+    vec![0; usize::try_from(range.len()).unwrap_or(0)].into()
+}
