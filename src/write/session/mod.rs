@@ -39,7 +39,7 @@ use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::Gateway;
-use crate::s3::object::{ByteRange, NewObject, ObjectMeta, Precondition};
+use crate::s3::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition};
 
 /// One written file.
 #[derive(Debug)]
