@@ -224,7 +224,7 @@ impl Op {
             _ if self.ends_name() => commits(other),
             // What describes an object at once may bring to S3 what is written meanwhile, before it is closed.
             Self::SetMode { .. } | Self::Change { .. } => {
-                matches!(other, Self::Write { .. } | Self::SetSize { .. })
+                matches!(other, Self::Write { .. } | Self::SetSize { .. } | Self::Truncate { .. })
             }
             _ => false,
         }

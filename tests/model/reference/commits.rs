@@ -28,7 +28,13 @@ impl Reference {
         let is_overtaken =
             session.base.as_ref().map(|base| base.id) != self.store.get(path).map(|version| version.id);
         match () {
-            () if is_new_and_untouched && !claims => return vec![(Ok(()), self.clone())],
+            () if is_new_and_untouched && !claims => {
+                let waits = vec![(Ok(()), self.clone())];
+                // One that was emptied may be so in S3 by now; whoever had made it may still be about.
+                let goes =
+                    (session.condition == Condition::Any).then(|| self.with(|next| next.committed(id, path)));
+                return waits.into_iter().chain(goes.map(|next| (Ok(()), next))).collect();
+            }
             () if session.is_dirty => {}
             // What the file was to say about itself is lost; that may be told, or not any more.
             () if session.is_due && is_overtaken => {

@@ -51,7 +51,7 @@ impl Reference {
                 failed: None,
             },
         );
-        self.handles.insert(number, Handle { file: id, writes: true, line: None });
+        self.handles.insert(number, Handle { file: id, writes: true, opened: line, line: None });
     }
 
     pub(super) fn open_existing(&mut self, number: Number, path: &str, writes: bool, empties: bool) {
@@ -79,7 +79,8 @@ impl Reference {
         } else if empties {
             self.set_size(id, 0);
         }
-        self.handles.insert(number, Handle { file: id, writes, line: None });
+        let opened = self.files[&id].line;
+        self.handles.insert(number, Handle { file: id, writes, opened, line: None });
     }
 
     pub(super) fn set_size(&mut self, id: u64, size: u64) {
@@ -147,7 +148,8 @@ impl Reference {
         if let Some(kind) = file.failed {
             possible.extend(self.refused(&[kind]));
         }
-        if !is_sure {
+        // It may have begun with what it was opened on, and got nothing of it.
+        if !is_sure || handle.opened != file.line {
             possible.extend(self.refused(&[Kind::Changed, Kind::NotFound]));
         }
         possible

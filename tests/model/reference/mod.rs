@@ -51,6 +51,8 @@ struct Version {
 struct Handle {
     file: u64,
     writes: bool,
+    /// The line of what it was opened on.
+    opened: u64,
     /// The line of what it read so far.
     line: Option<u64>,
 }
