@@ -21,14 +21,14 @@ const ALL: &str = "[weights]\nclose_open = 5\ninvalidate = 2\nmapread = 10\nmapw
 
 #[test]
 fn nothing_that_fsx_does_to_a_file_reads_back_otherwise() {
-    let seeds = number("S3XMOUNT_FSX_SEEDS").unwrap_or(2);
-    exercise(&format!("{SMALL}{ALL}"), seeds, number("S3XMOUNT_FSX_OPERATIONS").unwrap_or(1500));
+    let seeds = number("S3XMOUNT_FSX_SEEDS").unwrap_or(5);
+    exercise(&format!("{SMALL}{ALL}"), seeds, number("S3XMOUNT_FSX_OPERATIONS").unwrap_or(5000));
 }
 
 #[test]
 fn nothing_that_fsx_does_to_a_file_of_many_parts_reads_back_otherwise() {
-    let seeds = number("S3XMOUNT_FSX_SEEDS").unwrap_or(1);
-    exercise(&format!("{LARGE}{ALL}"), seeds, number("S3XMOUNT_FSX_OPERATIONS").unwrap_or(150));
+    let seeds = number("S3XMOUNT_FSX_SEEDS").unwrap_or(2);
+    exercise(&format!("{LARGE}{ALL}"), seeds, number("S3XMOUNT_FSX_OPERATIONS").unwrap_or(1000));
 }
 
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
