@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use s3xmount::config::mount_point::is_mounted;
 use s3xmount::emulator::demo::Rights;
-use s3xmount::emulator::{RunningEmulator, demo};
+use s3xmount::emulator::store::Attributes;
+use s3xmount::emulator::{Content, RunningEmulator, demo};
 
 use crate::support::real::{Home, can_mount, text, umount};
 
@@ -57,6 +59,48 @@ fn a_directory_of_a_thousand_is_moved_by_its_copies_and_one_deletion() {
     let keys = emulator.world().bucket(demo::BUCKETS[0]).keys();
     assert_eq!(keys.iter().filter(|key| key.starts_with("new/")).count(), 1000);
     assert!(!keys.iter().any(|key| key.starts_with("old/")));
+}
+
+#[test]
+fn a_small_change_of_a_large_object_moves_little() {
+    if !can_mount() {
+        return;
+    }
+    change(
+        "printf '%4096s' x | dd of=large bs=4096 seek=131000 conv=notrunc",
+        1 << 30,
+        131_000 << 12,
+        (10, 20 << 20),
+    );
+    change("printf x >> large", 64 << 20, 64 << 20, (6, 6 << 20));
+}
+
+/// Has an object of so many dots changed by a script that writes something with an `x` at its end; and counts requests
+/// and bytes.
+fn change(script: &str, size: u64, at: u64, (requests_max, bytes_max): (u64, u64)) {
+    let emulator = RunningEmulator::start(demo::world(Rights::Full)).unwrap();
+    let world = emulator.world();
+    let before = Content::repeated(&Bytes::from(vec![b'.'; 1 << 20]), size);
+    world.seed_content(demo::BUCKETS[0], "large", before, Attributes::default());
+    let counts = counted_in(&emulator, &Home::new(), script);
+    let (requests, bytes) = (counts.values().sum::<u64>(), world.faults.bytes_moved());
+    assert!(
+        requests <= requests_max && bytes < bytes_max,
+        "{script}: {requests} requests, {bytes} bytes, {counts:?}"
+    );
+    let content = world.object(demo::BUCKETS[0], "large").unwrap().content.clone();
+    // Compared in large pieces, as a debug build takes its time over single bytes.
+    let dots = vec![b'.'; 1 << 20];
+    let is_as_before = |part: Content| {
+        part.pieces().flat_map(|piece| piece.chunks(dots.len())).all(|piece| *piece == dots[..piece.len()])
+    };
+    let end = if at == size { at + 1 } else { at + 4096 };
+    assert_eq!(content.size(), size.max(end), "{script}");
+    assert!(content.slice(at..end).to_bytes().ends_with(b"x"), "{script}");
+    assert!(
+        is_as_before(content.slice(0..at)) && is_as_before(content.slice(end..content.size())),
+        "{script}"
+    );
 }
 
 /// The requests of a tool that works in an empty mount, by operation.

@@ -133,6 +133,25 @@ const ROWS: &[Row] = &[
             done; rm said; ls -A",
         apart: &[],
     },
+    // By time, as they know no other measure; a second of them is some hundred files.
+    Row {
+        tool: "dbench and fs_mark",
+        script: "mkdir d m; dbench -D d -t 5 -c /usr/share/dbench/client.txt 3 > said 2>&1 || cat said
+            fs_mark -d m -n 150 -s 20000 -t 2 -D 3 -k -S 1 > said 2>&1 || cat said; find m -type f -size 20000c | wc -l
+            rm -r said d m fs_log.txt; ls -A",
+        apart: &[],
+    },
+    // The length of what it wrote is put into a header that has gone to S3 already; then the index is moved to the front.
+    Row {
+        tool: "ffmpeg",
+        script: "exact='-fflags +bitexact -flags:v +bitexact -flags:a +bitexact -threads 1 -y'
+            ffmpeg -v error -f lavfi -i testsrc2=size=1024x576:rate=25:duration=10 -f lavfi -i sine=duration=10 \
+                -c:v mpeg4 -q:v 1 -c:a aac $exact a.mp4
+            ffmpeg -v error -i a.mp4 -c copy -movflags +faststart $exact b.mp4; ffmpeg -v error -i b.mp4 -c copy $exact c.mkv
+            ffmpeg -v error -i c.mkv -vn -c:a pcm_s16le $exact d.wav; cksum *
+            ffprobe -v error -show_entries format=duration,nb_streams,size -of csv=p=0 b.mp4",
+        apart: &[],
+    },
     Row {
         tool: "make",
         script: "printf '#define N 1\\n' > n.h; printf '#include \"n.h\"\\nint f(void) { return N; }\\n' > f.c
@@ -227,6 +246,8 @@ rows! {
     shell_and_its_friends: "shell and its friends",
     fio: "fio that verifies",
     stress_ng: "stress-ng that verifies",
+    dbench_and_fs_mark: "dbench and fs_mark",
+    ffmpeg: "ffmpeg",
     make: "make",
     pythons_library: "Python's library",
     h5py_and_pandas: "h5py and pandas",
