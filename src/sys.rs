@@ -13,6 +13,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
+/// The flag of open(2) for reads and writes that pass by the page cache, whose number machines do not agree on.
+pub const O_DIRECT: i32 = libc::O_DIRECT;
+
 /// The user and group this process acts as.
 pub fn effective_ids() -> (u32, u32) {
     // SAFETY: both calls take nothing, return a number and cannot fail (geteuid(2), getegid(2)).

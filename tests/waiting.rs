@@ -36,7 +36,10 @@ impl Stage {
         // Too large to be fetched before anybody asks.
         program.resize(20 << 20, 0);
         emulator.world().seed(BUCKET, "program", program);
-        emulator.world().seed(BUCKET, "large", vec![1; 20 << 20]);
+        // Its first line is soon read.
+        let mut large = vec![b'x'; 20 << 20];
+        large[0] = b'\n';
+        emulator.world().seed(BUCKET, "large", large);
         let home = Home::new();
         let daemon = mount(&home, &emulator);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -107,6 +110,15 @@ impl Process {
         ended.unwrap()
     }
 
+    /// Looks for a while whether it is still running.
+    fn goes_on(&mut self) {
+        let waiting = Instant::now();
+        while waiting.elapsed() < SOME_LOOKS {
+            assert!(self.is_running());
+            std::thread::yield_now();
+        }
+    }
+
     fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
@@ -146,7 +158,8 @@ fn whoever_waits_can_be_interrupted() {
         ("HeadObject", "unknown", format!("stat {}", path("unknown"))),
         ("GetObject", "large", format!("cat {large}")),
         ("GetObject", "large", format!("dd if={large} iflag=direct bs=64k count=1 skip=9")),
-        ("GetObject", "program", format!("{program} 60")),
+        // Not by the shell itself, which handles the signal.
+        ("GetObject", "program", format!("env {program} 60")),
         ("PutObject", "one", format!("cp /etc/passwd {}", path("one"))),
         ("PutObject", "two", format!("tee {} < /etc/passwd", path("two"))),
         ("UploadPart", "streamed", format!("cp {source} {}", path("streamed"))),
@@ -166,6 +179,19 @@ fn whoever_waits_can_be_interrupted() {
 }
 
 #[test]
+fn a_reader_that_handles_the_signal_is_not_told_that_it_cannot_read() {
+    let Some(stage) = Stage::new() else { return };
+    let gate = stage.silence("GetObject", "large");
+    let script = format!("sh -c 'trap : INT; read -r line < {}; exit 0'", stage.path("large").display());
+    let mut process = Process::shell(&script);
+    stage.wait_for(&gate);
+    process.signal("INT");
+    process.goes_on();
+    gate.open();
+    assert!(process.end("it has read").success());
+}
+
+#[test]
 fn a_process_that_exits_without_closing_its_files_waits_for_s3() {
     let Some(stage) = Stage::new() else { return };
     let gate = stage.silence("PutObject", "new");
@@ -173,11 +199,7 @@ fn a_process_that_exits_without_closing_its_files_waits_for_s3() {
     let script = format!("sh -c 'exec 3> {0}; echo content >&3; exit 0'", new.display());
     let mut process = Process::shell(&script);
     stage.wait_for(&gate);
-    let waiting = Instant::now();
-    while waiting.elapsed() < SOME_LOOKS {
-        assert!(process.is_running());
-        std::thread::yield_now();
-    }
+    process.goes_on();
     gate.open();
     assert!(process.end("the file is in S3").success());
     assert_eq!(stage.stored("new").unwrap(), b"content\n");

@@ -10,9 +10,12 @@
 //!
 //! | signal | seen in |
 //! | --- | --- |
-//! | one by which people and shells end programs, not blocked, whether the program has something to do first or not | `status`, pending |
+//! | one by which people and shells end programs, not blocked, though the program handles it | `status`, pending |
 //! | any that ends the process: the kernel has SIGKILL pending for all its threads | `status`, pending |
 //! | the same, while the dying process closes its files | `stat`, exit code |
+//!
+//! **Pages are read for whoever dies, and only for them given up.** A read of the page cache may be one of a mapping, where
+//! an error is no error to be handled: it is SIGBUS. A program that handles Ctrl-C shall not die of that.
 //!
 //! A process that just exits, without closing its files, is waited for: what it wrote shall be in S3 when the next
 //! command of a script runs.
@@ -22,23 +25,42 @@ use std::time::Duration;
 
 /// The thread that an operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller(Option<u32>);
+pub(super) struct Caller {
+    number: Option<u32>,
+    heeds: Heeds,
+}
+
+/// Which signals a wait ends for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heeds {
+    /// Those by which programs are told to end.
+    Orders,
+    /// Those that they do not survive.
+    Death,
+}
 
 impl Caller {
     /// The one with this number. The kernel gives none for what it does by itself, and for processes that this one
     /// cannot see.
     pub(super) fn new(number: u32) -> Self {
-        Self(Some(number).filter(|number| *number != 0))
+        Self { number: Some(number).filter(|number| *number != 0), heeds: Heeds::Orders }
+    }
+
+    /// The same, for what must not fail while it lives.
+    pub(super) fn until_death(self) -> Self {
+        Self { heeds: Heeds::Death, ..self }
     }
 
     /// Returns when it is told to end; else never.
     pub(super) async fn is_to_end(self) {
-        let Some(number) = self.0.filter(|_| *NUMBERS_ARE_OURS) else { return std::future::pending().await };
+        let Some(number) = self.number.filter(|_| *NUMBERS_ARE_OURS) else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(BETWEEN_LOOKS).await;
             // What cannot be seen may live.
             let shows = |file| std::fs::read_to_string(format!("/proc/{number}/{file}")).unwrap_or_default();
-            if is_told(&shows("status")) || is_dying(&shows("stat")) {
+            if is_told(&shows("status"), self.heeds) || is_dying(&shows("stat")) {
                 return;
             }
         }
@@ -46,13 +68,14 @@ impl Caller {
 }
 
 /// Whether a thread has been told to end and has not heard of it, by its `/proc/PID/status`.
-fn is_told(status: &str) -> bool {
+fn is_told(status: &str, heeds: Heeds) -> bool {
     let mask = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     };
     let (own, shared, blocked) = (mask("SigPnd"), mask("ShdPnd"), mask("SigBlk"));
-    own & bit(SIGKILL) != 0 || ENDING.iter().any(|signal| (own | shared) & !blocked & bit(*signal) != 0)
+    let is_ordered = || ENDING.iter().any(|signal| (own | shared) & !blocked & bit(*signal) != 0);
+    own & bit(SIGKILL) != 0 || (heeds == Heeds::Orders && is_ordered())
 }
 
 fn bit(signal: u32) -> u64 {
@@ -113,12 +136,18 @@ mod tests {
     fn only_a_signal_to_end_counts() {
         const SIGINT: u32 = 2;
         const SIGALRM: u32 = 14;
-        assert!(is_told(&status(bit(SIGKILL), 0, 0)), "dies, of whatever it was");
-        assert!(is_told(&status(0, bit(SIGINT), 0)), "Ctrl-C, which the program handles");
-        assert!(!is_told(&status(0, bit(SIGINT), bit(SIGINT))), "which it does not want to hear of now");
-        assert!(!is_told(&status(0, bit(SIGALRM), 0)), "a timer");
-        assert!(!is_told(&status(0, 0, 0)), "just waits");
-        assert!(!is_told(""), "there is nothing to see");
+        for heeds in [Heeds::Orders, Heeds::Death] {
+            assert!(is_told(&status(bit(SIGKILL), 0, 0), heeds), "dies, of whatever it was");
+        }
+        assert!(is_told(&status(0, bit(SIGINT), 0), Heeds::Orders), "Ctrl-C, which the program handles");
+        assert!(!is_told(&status(0, bit(SIGINT), 0), Heeds::Death), "which it will not die of");
+        assert!(
+            !is_told(&status(0, bit(SIGINT), bit(SIGINT)), Heeds::Orders),
+            "which it does not want to hear of now"
+        );
+        assert!(!is_told(&status(0, bit(SIGALRM), 0), Heeds::Orders), "a timer");
+        assert!(!is_told(&status(0, 0, 0), Heeds::Orders), "just waits");
+        assert!(!is_told("", Heeds::Orders), "there is nothing to see");
     }
 
     #[test]
@@ -136,6 +165,6 @@ mod tests {
         assert!(*NUMBERS_ARE_OURS);
         let shows =
             |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).expect("proc is mounted");
-        assert!(!is_told(&shows("status")) && !is_dying(&shows("stat")));
+        assert!(!is_told(&shows("status"), Heeds::Orders) && !is_dying(&shows("stat")));
     }
 }

@@ -143,6 +143,13 @@ pub(super) struct Operation {
     pub(super) caller: Caller,
 }
 
+impl Operation {
+    /// The same, given up for nobody who lives.
+    pub(super) fn until_death(self) -> Self {
+        Self { caller: self.caller.until_death(), ..self }
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of inode {}", self.name, self.ino)

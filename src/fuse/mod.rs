@@ -37,6 +37,7 @@ use crate::fs::{
     Setting, Shown, Special,
 };
 use crate::name::FileName;
+use crate::sys;
 
 /// Translates between fuser and a [`Filesystem`].
 #[derive(Debug)]
@@ -309,11 +310,14 @@ impl fuser::Filesystem for Bridge {
         handle: FileHandle,
         offset: u64,
         size: u32,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
         let operation = Self::operation("read", ino, request);
+        // Anything else may be a page of a mapping.
+        let is_direct = flags.0 & sys::O_DIRECT != 0;
+        let operation = if is_direct { operation } else { operation.until_death() };
         let handle = HandleId(handle.0);
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
             return finish(operation, reply, bytes, data);
