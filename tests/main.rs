@@ -20,6 +20,7 @@ mod foreign;
 mod foreign_changes;
 mod foreign_rights;
 mod front_desk;
+mod full_disk;
 mod lacking_servers;
 mod local_changes;
 mod looking_ahead;

@@ -25,8 +25,10 @@ pub fn check(settings: &Settings) -> Result<(), Failure> {
 fn check_path(path: &Path, mounted: &[PathBuf]) -> Result<(), Failure> {
     let shown = path.display();
     if mounted.iter().any(|other| other == path) {
-        return Err(Failure::new(format!("something is mounted at {shown} already"))
-            .hint(format!("end it first: umount {shown} (or fusermount3 -u {shown})")));
+        return Err(Failure::new(format!("something is mounted at {shown} already")).hint(format!(
+            "end it first: umount {shown} (or fusermount3 -u {shown}); if the process behind it has died, \
+                 umount -l (fusermount3 -uz) ends what is left of it"
+        )));
     }
     let mut entries = std::fs::read_dir(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Failure::new(format!("the mount point {shown} does not exist"))

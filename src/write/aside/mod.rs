@@ -297,9 +297,10 @@ fn described(path: PathBuf) -> io::Result<AsideFile> {
     let is_overlay = path.extension().is_some_and(|extension| extension == OVERLAY);
     let why = match &read {
         _ if is_overlay => "it was written while a commit was running that did not end".to_owned(),
-        Ok(record) => {
-            record.failure.clone().unwrap_or_else(|| "the mount ended before it was closed".to_owned())
-        }
+        Ok(record) => record
+            .failure
+            .clone()
+            .unwrap_or_else(|| "there was no room to note why; the log may tell".to_owned()),
         Err(error) => format!("what is known of it cannot be read: {error}"),
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

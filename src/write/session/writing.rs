@@ -82,12 +82,16 @@ impl Session {
         check_size(offset.saturating_add(bytes.len() as u64))?;
         self.ensure_journal(core)?;
         core.touched = true;
-        if let Err(error) = core.content.write(offset, bytes) {
-            if !self.make_room(core, &error) {
-                return Err(error.into());
-            }
-            core.content.write(offset, bytes)?;
+        let mut staged = core.content.write(offset, bytes);
+        if let Err(error) = &staged
+            && self.make_room(core, error)
+        {
+            staged = core.content.write(offset, bytes);
         }
+        staged.map_err(|error| {
+            let (key, directory) = (&core.target.key, self.sessions.directory.display());
+            Error::from(error).context(format!("staging {key} in {directory}"))
+        })?;
         self.keep_independent(core);
         if !core.content.has_overlay()
             && let Some(ahead) = &mut core.ahead
