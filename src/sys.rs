@@ -22,6 +22,13 @@ pub fn effective_ids() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
+/// Bytes of a page of memory, as the page cache has them.
+pub fn page_bytes() -> u64 {
+    // SAFETY: the call takes a number and returns one (sysconf(3)).
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(4096)
+}
+
 /// Space of a local filesystem, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

@@ -194,8 +194,7 @@ async fn attributes_of_a_file_that_is_being_written_go_with_its_commit() {
     filesystem.set_xattr(file.ino, "user.colour", b"green", Setting::Either).await.unwrap();
     assert_eq!(file.read_all().await.unwrap(), b"content", "the reader reads on");
     file.close().await.unwrap();
-    // S3 is known to copy by now, so that this may wait for more of its kind.
-    filesystem.namespace().tell_descriptions().await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
     assert_eq!(get(&world.mount().await, "a/new.txt", "user.colour").await.unwrap(), "green");
 }
 

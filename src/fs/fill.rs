@@ -22,6 +22,7 @@ use super::handle::{FileHandle, OpenFile};
 use crate::error::Result;
 use crate::namespace::Ino;
 use crate::read::{Price, Reader};
+use crate::s3::ByteRange;
 use crate::sys;
 
 /// Puts bytes of an inode into the kernel's page cache, from an offset on. May wait until pages that
@@ -87,15 +88,25 @@ async fn fill(file: &Arc<OpenFile>, reader: &Reader, store: &StorePages) -> Resu
         if !file.may_be_filled(reader.version()) {
             return Ok(());
         }
-        let (ino, offset, store) = (file.ino, at, Arc::clone(store));
-        at += bytes.len() as u64;
+        let piece = ByteRange { start: at, end: at + bytes.len() as u64 };
+        at = piece.end;
+        let (file, store) = (Arc::clone(file), Arc::clone(store));
         storing.spawn_blocking(move || {
             let _filling = filling;
-            store(ino, offset, &bytes.into_bytes())
+            store_piece(&file, &store, piece, &bytes.into_bytes())
         });
     }
     while storing.join_next().await.is_some_and(is_stored) {}
     Ok(())
+}
+
+/// Stores what of a piece the kernel does not wait for.
+fn store_piece(file: &OpenFile, store: &StorePages, piece: ByteRange, bytes: &[u8]) -> io::Result<()> {
+    let at = |offset: u64| usize::try_from(offset - piece.start).expect("a piece is in memory");
+    file.awaited()
+        .without(piece)
+        .into_iter()
+        .try_for_each(|free| store(file.ino, free.start, &bytes[at(free.start)..at(free.end)]))
 }
 
 fn is_stored(outcome: std::result::Result<io::Result<()>, JoinError>) -> bool {
@@ -115,6 +126,6 @@ fn is_stored(outcome: std::result::Result<io::Result<()>, JoinError>) -> bool {
 /// What the kernel reads ahead at once, too.
 const PIECE_BYTES: u32 = 1 << 20;
 
-/// Pieces that are being stored at a time. A page that a reader waits for is locked for a round trip, and towards the
-/// end all readers are in the little that is left: one piece after the other would wait for most of them.
-const PIECES_MAX: usize = 16;
+/// Pieces that are being stored at a time: the next one need not wait for a page that the kernel has just locked for a
+/// reader, of whom nothing is known here yet.
+const PIECES_MAX: usize = 4;

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::attr::{Attributes, Defaults};
+use super::awaited::Awaited;
 use crate::error::{Error, Kind, Result};
 use crate::namespace::{Directory, DirectoryStream, Ino, Place};
 use crate::read::{Backing, Reader, Rent};
@@ -47,6 +48,8 @@ pub(super) struct OpenFile {
     filling: Arc<RwLock<()>>,
     /// What random reads have cost so far.
     rent: Mutex<Rent>,
+    /// What the kernel waits for.
+    awaited: Awaited,
 }
 
 /// The state that all handles of one file share.
@@ -174,8 +177,13 @@ impl OpenState {
 impl OpenFile {
     /// Returns the shared state of a file that somebody opens.
     pub(super) fn new(ino: Ino, state: OpenState) -> Arc<Self> {
-        let (turn, filling, rent) = Default::default();
-        Arc::new(Self { ino, state: Mutex::new(state), turn, filling, rent })
+        let (turn, filling, rent, awaited) = Default::default();
+        Arc::new(Self { ino, state: Mutex::new(state), turn, filling, rent, awaited })
+    }
+
+    /// What the kernel waits for of this file.
+    pub(super) fn awaited(&self) -> &Awaited {
+        &self.awaited
     }
 
     /// The shared state; not to be held across an await.

@@ -27,6 +27,7 @@
 //! | `small.rs` | small files, fetched before they are opened |
 
 mod attr;
+mod awaited;
 mod closing;
 mod copying;
 mod data;
@@ -55,6 +56,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::attr::{AttributeChange, Attributes, Defaults, FileKind};
+pub use self::awaited::Awaiting;
 pub use self::copying::{Extent, Position};
 pub use self::dirs::{Described, Found, Listed, Shown};
 pub use self::files::{OpenOptions, Opened};

@@ -322,7 +322,12 @@ impl fuser::Filesystem for Bridge {
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
             return finish(operation, reply, bytes, data);
         }
-        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, data);
+        let awaiting = self.fs.await_read(handle, offset, size);
+        let answer = |reply: ReplyData, bytes| {
+            data(reply, bytes);
+            drop(awaiting);
+        };
+        self.run(operation, reply, |fs| async move { fs.read(handle, offset, size).await }, answer);
     }
 
     fn write(

@@ -522,7 +522,8 @@ pub(crate) struct OpenFile<'a> {
     mount: &'a Mount,
     /// Its inode.
     pub(crate) ino: Ino,
-    handle: HandleId,
+    /// Its handle.
+    pub(crate) handle: HandleId,
 }
 
 impl OpenFile<'_> {
