@@ -205,6 +205,24 @@ fn a_process_that_exits_without_closing_its_files_waits_for_s3() {
     assert_eq!(stage.stored("new").unwrap(), b"content\n");
 }
 
+/// The files that are not for the new program are closed in the middle of execve(2), where the kernel lets nobody look
+/// at some of what `/proc` has: whoever does waits for our answer.
+#[test]
+fn a_process_that_becomes_another_program_waits_for_s3_and_goes_on() {
+    let Some(stage) = Stage::new() else { return };
+    let gate = stage.silence("PutObject", "made");
+    let script = "import os, sys\n\
+                  file = open(sys.argv[1], 'wb', buffering=0)\n\
+                  file.write(b'bytes')\n\
+                  os.execv('/bin/true', ['true'])";
+    let mut becoming = Process::start(Command::new("python3").args(["-c", script]).arg(stage.path("made")));
+    stage.wait_for(&gate);
+    becoming.goes_on();
+    gate.open();
+    assert!(becoming.end("it runs the other program").success());
+    assert_eq!(stage.stored("made").unwrap(), b"bytes");
+}
+
 #[test]
 fn a_mount_ends_as_often_as_it_is_told_to_whatever_the_server_does() {
     let Some(mut stage) = Stage::new() else { return };

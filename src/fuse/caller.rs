@@ -60,7 +60,8 @@ impl Caller {
             tokio::time::sleep(BETWEEN_LOOKS).await;
             // What cannot be seen may live.
             let shows = |file| std::fs::read_to_string(format!("/proc/{number}/{file}")).unwrap_or_default();
-            if is_told(&shows("status"), self.heeds) || is_dying(&shows("stat")) {
+            let status = shows("status");
+            if is_told(&status, self.heeds) || (has_left_memory(&status) && is_dying(&shows("stat"))) {
                 return;
             }
         }
@@ -76,6 +77,16 @@ fn is_told(status: &str, heeds: Heeds) -> bool {
     let (own, shared, blocked) = (mask("SigPnd"), mask("ShdPnd"), mask("SigBlk"));
     let is_ordered = || ENDING.iter().any(|signal| (own | shared) & !blocked & bit(*signal) != 0);
     own & bit(SIGKILL) != 0 || (heeds == Heeds::Orders && is_ordered())
+}
+
+/// Whether a thread has given up its memory, as it does before it closes its files and dies, by its
+/// `/proc/PID/status`.
+///
+/// Only of such a one may `stat` be read. A process that becomes another program closes files, too, with its
+/// credentials locked (`begin_new_exec` in fs/exec.c), and whoever reads its `stat` waits for the end of that: for our
+/// own answer, that is, and for good.
+fn has_left_memory(status: &str) -> bool {
+    !status.is_empty() && !status.lines().any(|line| line.starts_with("VmSize:"))
 }
 
 fn bit(signal: u32) -> u64 {
@@ -165,6 +176,7 @@ mod tests {
         assert!(*NUMBERS_ARE_OURS);
         let shows =
             |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).expect("proc is mounted");
-        assert!(!is_told(&shows("status"), Heeds::Orders) && !is_dying(&shows("stat")));
+        let status = shows("status");
+        assert!(!is_told(&status, Heeds::Orders) && !has_left_memory(&status) && !is_dying(&shows("stat")));
     }
 }
