@@ -170,6 +170,37 @@ async fn a_file_that_waits_to_replace_an_object_does_not_leave_it_behind_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_waits_is_in_s3_before_its_name_is_that_of_one_that_is_still_to_be_written() {
+    let world = World::new();
+    let mount = mount(&world).await;
+    let gate = hold(&world);
+    // As many as are sent at a time, so that the next one waits.
+    for at in 0..32 {
+        mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
+    }
+    gate.reached_by(32).await;
+    mount.write_file("a/file", b"closed").await.unwrap();
+    let other = mount.open("a/other", How::Overwrite).await.unwrap();
+    let renamed = mount.rename("a/other", "a/file");
+    tokio::pin!(renamed);
+    let is_renamed = tokio::select! {
+        outcome = &mut renamed => outcome.is_ok(),
+        () = gate.reached_by(33) => false,
+    };
+    gate.open();
+    if !is_renamed {
+        renamed.await.unwrap();
+    }
+    assert_eq!(world.stored("a/file").unwrap(), b"closed", "where a kill would leave it");
+    other.write(0, b"written").await.unwrap();
+    assert_eq!(mount.read_file("a/file").await.unwrap(), b"written");
+    other.close().await.unwrap();
+    settled(&world, "a/file", b"written").await;
+    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    assert!(world.stored("a/other").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mode_that_is_set_while_a_file_is_sent_is_not_forgotten() {
     let world = World::new();
     let mount = mount(&world).await;

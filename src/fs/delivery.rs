@@ -92,6 +92,38 @@ impl Filesystem {
         self.forget(file.ino, 1);
     }
 
+    /// Brings to S3 what waits of a file whose name another one is about to take.
+    ///
+    /// Whoever closed it was promised that it is there until it is replaced, which is when S3 or the disk has the other
+    /// one: that may be written for a long time yet. And of two commits under one name the later one must not come first.
+    ///
+    /// # Errors
+    /// A trouble that passes, unless the disk vouches for the other file. One that does not pass is told to whoever opens
+    /// the name next, as if it had come a moment ago.
+    pub(super) async fn deliver_replaced(
+        &self,
+        file: &Arc<OpenFile>,
+        other: Option<Arc<OpenFile>>,
+    ) -> Result<()> {
+        let _turn = file.turn().await;
+        let Some(session) = file.session().filter(|session| session.is_entrusted()) else { return Ok(()) };
+        match session.deliver_now().await {
+            Ok(Some(receipt)) => self.adopt(file, &receipt),
+            // Whoever brought it waits for the turn that this rename has.
+            Ok(None) => {
+                let etag = file.state().committed.as_ref().map(|meta| meta.etag.clone());
+                if let Some(made) = session.version().filter(|meta| Some(&meta.etag) != etag.as_ref()) {
+                    self.adopt_version(file, made);
+                }
+            }
+            Err(error) if session.is_entrusted() => {
+                other.and_then(|other| waiting_alone(&other)).ok_or(error)?;
+            }
+            Err(error) => self.failed_later(file, error),
+        }
+        Ok(())
+    }
+
     /// Renames a file that was closed and that S3 has never had, for which nothing is asked of S3. Returns whether it is
     /// one.
     pub(super) async fn rename_waiting(
@@ -100,12 +132,7 @@ impl Filesystem {
         (source, target): (&Place, &Place),
         condition: &Precondition,
     ) -> Result<bool> {
-        let is_waiting = |session: &Arc<Session>| session.is_entrusted() && session.version().is_none();
-        // One that is to replace an object leaves the object behind, under the old name.
-        let is_alone = file.state().committed.is_none();
-        let Some(session) = file.session().filter(|session| is_alone && is_waiting(session)) else {
-            return Ok(false);
-        };
+        let Some(session) = waiting_alone(file) else { return Ok(false) };
         let gateway = Arc::clone(self.namespace().gateway(target.folder.bucket));
         // First, so that whoever adopts the commit finds the file where the commit went.
         file.state().place = Some(target.clone());
@@ -153,4 +180,12 @@ impl Filesystem {
             None => Ok(()),
         }
     }
+}
+
+/// The session of a file that was closed and that S3 has never had.
+fn waiting_alone(file: &OpenFile) -> Option<Arc<Session>> {
+    let state = file.state();
+    let session = state.session.clone()?;
+    // One that is to replace an object leaves the object behind, under the old name.
+    (state.committed.is_none() && session.is_entrusted() && session.version().is_none()).then_some(session)
 }

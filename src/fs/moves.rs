@@ -68,11 +68,16 @@ impl Filesystem {
         }
         self.namespace().ensure_writable(source.folder.bucket)?;
         self.namespace().ensure_writable(target.folder.bucket)?;
+        let open_at =
+            |(parent, name)| self.namespace().known_inode(parent, name).and_then(|ino| self.open_file(ino));
+        let replaced = open_at(onto);
+        if let (Some(file), Replace::Allowed) = (&replaced, replace) {
+            self.deliver_replaced(file, open_at(from)).await?;
+        }
         let there = self.namespace().standing(&target).await?;
         if replace == Replace::Refused && !matches!(there, Standing::Absent | Standing::Unseen) {
             return Err(Error::new(Kind::Exists, format!("{} exists", target.name)));
         }
-        let replaced = self.namespace().known_inode(onto.0, onto.1).and_then(|ino| self.open_file(ino));
         if let (Some(file), Standing::File(Some(_))) = (&replaced, &there) {
             self.keep_for_readers(file).await;
         }

@@ -51,11 +51,6 @@ pub(super) fn choose(
         84..91 => {
             let onto = chooser.for_a_file(chooser.path(step.other))?;
             let may_replace = !step.fill.is_multiple_of(5);
-            // What is on its way to S3 is given up for what S3 may hear of much later, and nobody would miss it but after a
-            // death in between.
-            if script.background && state.is_pending(&path) && state.is_stored(&onto) {
-                return None;
-            }
             Op::Rename { from: path, onto, may_replace }
         }
         91 => Op::Forget,

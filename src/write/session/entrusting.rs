@@ -106,6 +106,17 @@ impl Session {
         self.deliver_in_turn().await
     }
 
+    /// As one attempt of [`deliver`](Self::deliver), for whoever cannot wait for its turn among the others. It goes on to
+    /// its end even if nobody waits for it.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit). After a trouble that passes it goes on [waiting](Self::is_entrusted).
+    pub async fn deliver_now(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
+        let session = Arc::clone(self);
+        let task = self.sessions.tasks.spawn("commit", async move { session.deliver_once().await });
+        task.await.unwrap_or_else(|end| Err(Error::caused(Kind::ShuttingDown, "the commit broke off", end)))
+    }
+
     pub(super) async fn deliver_in_turn(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
         let Some(sealed) = self.core.lock().begin_delivery() else { return Ok(None) };
         let outcome = self.send(sealed).await;
