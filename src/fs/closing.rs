@@ -250,7 +250,10 @@ impl Filesystem {
         let key = target_key(place)?;
         match moved {
             // rename(2) replaces what is there, if it can be seen.
-            None => session.rename_target(gateway, key, condition.clone()).await,
+            None => {
+                let replaced = self.namespace().known_version(place);
+                session.rename_target(gateway, key, condition.clone(), replaced).await
+            }
             Some(meta) => {
                 let target = Target { gateway, key, object: session.description() };
                 // Its last writer may have left, and only the release be under way.

@@ -136,7 +136,8 @@ impl Filesystem {
         let gateway = Arc::clone(self.namespace().gateway(target.folder.bucket));
         // First, so that whoever adopts the commit finds the file where the commit went.
         file.state().place = Some(target.clone());
-        match session.rename_target(gateway, target_key(target)?, condition.clone()).await {
+        let replaced = self.namespace().known_version(target);
+        match session.rename_target(gateway, target_key(target)?, condition.clone(), replaced).await {
             Ok(()) => {
                 self.namespace().pending_renamed(source, target);
                 Ok(true)

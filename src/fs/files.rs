@@ -110,7 +110,7 @@ impl Filesystem {
         let new = self.new_file(parent, name, mode, owner)?;
         let may_replace = options.truncate && !options.exclusive && self.namespace().is_seen(&new.place);
         let base = match (may_replace, options.exclusive) {
-            (true, _) => Base::Replace,
+            (true, _) => Base::Replace(None),
             (false, true) => Base::Exclusive,
             (false, false) => Base::New,
         };
@@ -329,7 +329,7 @@ impl Filesystem {
         let place = state.place.clone().ok_or_else(removed)?;
         self.namespace().ensure_writable(place.folder.bucket)?;
         let base = match &state.committed {
-            Some(_) | None if truncate => Base::Replace,
+            committed if truncate => Base::Replace(committed.as_ref().map(|meta| meta.etag.clone())),
             Some(meta) => Base::Existing(meta.clone()),
             None => Base::New,
         };

@@ -68,7 +68,7 @@ use self::visibility::Outlook;
 use self::witness::Witnesses;
 use crate::error::{Error, Kind, Result};
 use crate::name::{DirPrefix, FileName};
-use crate::s3::{Gateway, ObjectMeta};
+use crate::s3::{ETag, Gateway, ObjectMeta};
 use crate::task::Tasks;
 
 /// Where a file's mode, owner and times come from, which listings do not tell.
@@ -211,6 +211,14 @@ impl Namespace {
 
     fn rights(&self, id: BucketId) -> &Rights {
         &self.rights[usize::from(id.0)]
+    }
+
+    /// The version of a file that is remembered, without asking.
+    pub fn known_version(&self, place: &Place) -> Option<ETag> {
+        match self.cache.answer(&place.folder, &place.name)?.presence {
+            Presence::File(meta) => Some(meta.etag),
+            _ => None,
+        }
     }
 
     /// Whether something at a place would have been seen, so that what is made there can replace nothing unseen.

@@ -65,6 +65,9 @@ pub struct RecordedTrust {
     pub at: i64,
     /// Whether there is a staging file; a file without a byte, or all of zeros, has none.
     pub has_bytes: bool,
+    /// The version that it is to replace, as far as anybody had seen one, where it is to replace whatever is there.
+    #[serde(default)]
+    pub replaced: Option<String>,
 }
 
 /// Bytes that were taken out of the staging file, because S3 has them in parts of the unfinished upload.
@@ -340,7 +343,7 @@ mod tests {
             released: None,
             phase: Phase::Sealed(Box::new(seal)),
             failure: None,
-            entrusted: Some(RecordedTrust { at: 1_767_225_600, has_bytes: true }),
+            entrusted: Some(RecordedTrust { at: 1_767_225_600, has_bytes: true, replaced: None }),
             aside: None,
         }
     }

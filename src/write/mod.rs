@@ -73,7 +73,7 @@ use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::Gateway;
 use crate::s3::object::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
-use crate::s3::object::{NewObject, ObjectMeta, Precondition};
+use crate::s3::object::{ETag, NewObject, ObjectMeta, Precondition};
 use crate::task::Tasks;
 
 pub use self::background::{BackgroundReport, Waiting};
@@ -145,17 +145,26 @@ pub enum Base {
     Exclusive,
     /// The same, and the name is taken already, by this empty object: the commit must find it still there.
     Claimed(ObjectMeta),
-    /// Emptied as it was opened (`O_TRUNC`): whatever is there is replaced, the last writer wins.
-    Replace,
+    /// Emptied as it was opened (`O_TRUNC`): whatever is there is replaced, the last writer wins. With the version that was
+    /// seen there, if one was.
+    Replace(Option<ETag>),
     /// Builds on this version: the commit must find it still there.
     Existing(ObjectMeta),
 }
 
 impl Base {
+    /// The version that is to be replaced unread, if it was seen.
+    fn replaced(&self) -> Option<ETag> {
+        match self {
+            Self::Replace(seen) => seen.clone(),
+            _ => None,
+        }
+    }
+
     fn into_parts(self) -> (Precondition, Option<ObjectMeta>) {
         match self {
             Self::New | Self::Exclusive => (Precondition::MustNotExist, None),
-            Self::Replace => (Precondition::Whatever, None),
+            Self::Replace(_) => (Precondition::Whatever, None),
             Self::Existing(meta) | Self::Claimed(meta) => {
                 (Precondition::MustMatch(meta.etag.clone()), Some(meta))
             }

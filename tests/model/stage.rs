@@ -59,8 +59,6 @@ impl<'a> Life<'a> {
     async fn begin(script: &'a Script, said: &'a Mutex<String>) -> Self {
         let world = demo::world(Rights::Full);
         let world = if script.opaque_etags { world.with_opaque_etags() } else { world };
-        // What was in S3 before a close was there before it by S3's clock too, which does not stand still.
-        world.clock.run_behind(Duration::from_secs(60));
         let emulator = InProcess::new(world);
         for (bucket, key) in demo::BUCKETS.iter().flat_map(|name| {
             let bucket = emulator.world().bucket(name);

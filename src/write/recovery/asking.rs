@@ -102,7 +102,8 @@ fn is_absent(kind: S3ErrorKind, recorded: &RecordedCondition) -> bool {
     }
 }
 
-/// Whether a version was there before a file was closed that was to replace it.
+/// Whether a version was there before a file was closed that was to replace it: it was seen, or the clocks say so.
 fn is_older(meta: &ObjectMeta, trust: &RecordedTrust) -> bool {
-    clock::to_unix(meta.last_modified).0 < trust.at
+    let was_seen = trust.replaced.as_ref().is_some_and(|etag| meta.etag == ETag::new(etag));
+    was_seen || clock::to_unix(meta.last_modified).0 < trust.at
 }

@@ -30,7 +30,8 @@
 //! **Entrusted**: `close` had returned, and so the disk has the bytes and the names, whatever died since. All
 //! is as for *sealed*, but for two things: the bytes are whole also under another boot; and a file that was to replace
 //! whatever was there is finished where what is there now was there before it was closed: the last writer wins, and that
-//! was this one. (By S3's clock and ours; of two writers within the same moment either may be the last.) For the same
+//! was this one. (It is so with the version that was seen as the file was opened or took its name, and otherwise by S3's
+//! clock and ours; of two writers within the same moment either may be the last.) For the same
 //! reason, and where it was chosen so, what was there by then is overwritten although the file builds on another version.
 //!
 //! **Sealed or entrusted, and S3 cannot be asked**: the bucket is not configured any more, or denies it.

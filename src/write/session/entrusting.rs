@@ -187,7 +187,11 @@ impl Session {
         };
         let file = sealed.snapshot.staged.file().cloned();
         let since = clock::now();
-        let trust = RecordedTrust { at: clock::to_unix(since).0, has_bytes: file.is_some() };
+        let trust = RecordedTrust {
+            at: clock::to_unix(since).0,
+            has_bytes: file.is_some(),
+            replaced: self.core.lock().recorded_replaced(),
+        };
         let (session, seal) = (Arc::clone(self), sealed.seal());
         on_disk(move || session.vouch(file, seal, trust)).await?;
         self.sessions.background.sync_names().await?;
@@ -287,13 +291,21 @@ impl Core {
         entrusted.has_head_start = false;
         entrusted.sealed.description = DescriptionIs::Right;
         let (bucket, seal) = (entrusted.sealed.target.gateway.bucket().to_string(), entrusted.sealed.seal());
+        let replaced = self.recorded_replaced();
         match &mut self.journal {
             Some(journal) => journal.update_on_disk(|record| {
                 (record.bucket, record.key, record.upload) = (bucket, key.to_string(), None);
                 record.phase = Phase::Sealed(Box::new(seal));
+                if let Some(trust) = &mut record.entrusted {
+                    trust.replaced = replaced;
+                }
             }),
             None => Err(Error::new(Kind::Io, "the record of the file is gone")),
         }
+    }
+
+    fn recorded_replaced(&self) -> Option<String> {
+        self.replaced.as_ref().map(|etag| etag.as_str().to_owned())
     }
 
     /// What waits for its upload is read from the disk: memory is for those who write.

@@ -74,6 +74,8 @@ struct Core {
     target: Target,
     /// What must be true for the next commit to take effect.
     condition: Precondition,
+    /// The version that was seen where whatever is there is to be replaced: no matter what clocks say, it was there before.
+    replaced: Option<ETag>,
     /// What becomes of a commit for which it is not.
     on_conflict: OnConflict,
     content: Content,
@@ -125,12 +127,14 @@ impl Session {
             Base::Exclusive | Base::Claimed(_) => OnConflict::Fail,
             _ => sessions.options.on_conflict,
         };
+        let replaced = base.replaced();
         let (condition, base) = base.into_parts();
         let content = Content::new(place, base);
         let ahead = Some(Ahead::at(content.size(), sessions.options.part_bytes));
         let core = Core {
             target,
             condition,
+            replaced,
             on_conflict,
             content,
             ahead,
@@ -277,8 +281,8 @@ impl Session {
 
     /// Gives the file another name before S3 has seen it, for which it costs nothing.
     ///
-    /// `condition` is what must be true at the new name. Parts that left ahead for the old one are
-    /// sent again.
+    /// `condition` is what must be true at the new name, and `replaced` the version that was seen there. Parts that left
+    /// ahead for the old name are sent again.
     ///
     /// # Errors
     /// [`Kind::NotSupported`] when S3 has a version of it: commit, then copy and delete.
@@ -287,6 +291,7 @@ impl Session {
         gateway: Arc<Gateway>,
         key: ObjectKey,
         condition: Precondition,
+        replaced: Option<ETag>,
     ) -> Result<()> {
         let _turn = self.turn.lock().await;
         let early = {
@@ -299,6 +304,7 @@ impl Session {
                 ));
             }
             let (bucket, new_key) = (gateway.bucket().to_string(), key.to_string());
+            core.replaced = replaced;
             if core.entrusted.is_some() {
                 core.entrusted_to(Arc::clone(&gateway), &key, &condition)?;
             } else if let Some(journal) = &mut core.journal {

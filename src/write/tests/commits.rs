@@ -1,5 +1,7 @@
 //! Commits that lose a race, commits that close(2) does not wait for, and what of them outlives a crash.
 
+use std::time::Duration;
+
 use super::*;
 use crate::write::aside::Rescue;
 use crate::write::journal::{Phase, RecordedCondition};
@@ -194,7 +196,7 @@ async fn an_entrusted_file_is_renamed_and_described_for_nothing() {
     object.user.insert("mtime".to_owned(), "7".to_owned());
     session.set_description(object);
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever).await.unwrap();
+    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
     // The record follows: a crash from here on brings it to its new name.
     let (_sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!(recovered[0].outcome, Outcome::Finish);
@@ -297,7 +299,7 @@ async fn what_is_said_of_an_entrusted_file_survives_the_machine() {
 async fn an_entrusted_replacement_is_the_last_writer_unless_somebody_came_after_it() {
     let world = World::new().await;
     theirs(&world, "a");
-    let session = world.begin("a", Base::Replace);
+    let session = world.begin("a", Base::Replace(None));
     write(&session, 0, b"ours").await;
     let _closed = session.entrust(Occasion::Flush).await.unwrap();
     let closed_at = |seconds: i64| {
@@ -316,6 +318,37 @@ async fn an_entrusted_replacement_is_the_last_writer_unless_somebody_came_after_
     assert_eq!(fs::read(&sessions.set_aside().unwrap()[0].path).unwrap(), b"ours");
     let (_sessions, recovered, _directory) = world.after_a_crash(closed_at(3600)).await;
     assert_eq!((recovered[0].outcome, world.object("a").unwrap()), (Outcome::Finish, b"ours".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entrusted_replacement_takes_the_place_of_what_was_seen_whatever_the_clocks_say() {
+    for is_renamed in [false, true] {
+        let world = World::new().await;
+        world.emulator.world().clock.run_ahead(Duration::from_secs(60));
+        let first = world.begin("a", Base::New);
+        write(&first, 0, b"first").await;
+        let seen = Some(first.close().await.unwrap().unwrap().meta().etag.clone());
+        let second = if is_renamed { ("b", Base::New) } else { ("a", Base::Replace(seen.clone())) };
+        let second = world.begin(second.0, second.1);
+        write(&second, 0, b"second").await;
+        let _closed = second.entrust(Occasion::Flush).await.unwrap();
+        if is_renamed {
+            let key = ObjectKey::parse("a").unwrap();
+            let gateway = Arc::clone(&world.gateway);
+            second.rename_target(gateway, key, Precondition::Whatever, seen).await.unwrap();
+        }
+        let theirs_instead = |directory: &Path| {
+            assert_eq!(records(directory).len(), 1);
+            theirs(&world, "a");
+        };
+        let (_sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
+        assert_eq!((recovered[0].outcome, world.object("a").unwrap()), (Outcome::Finish, b"second".to_vec()));
+        let (_sessions, recovered, _directory) = world.after_a_crash(theirs_instead).await;
+        assert_eq!(
+            (recovered[0].outcome, world.object("a").unwrap()),
+            (Outcome::SetAside, b"theirs".to_vec())
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -471,7 +504,7 @@ async fn whoever_reads_while_the_answer_to_a_commit_is_on_its_way_waits_for_it()
     // S3 has the new version, and here nobody has heard of it yet.
     let reader = Arc::clone(&session);
     let reading = started(async move { reader.read(2 * PART as u64, 100).await });
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     gate.open();
     assert_eq!(reading.await.unwrap().concat(), old[2 * PART..2 * PART + 100]);
     let _receipt = commit.await.unwrap().unwrap();

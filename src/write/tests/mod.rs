@@ -233,7 +233,7 @@ async fn an_early_flush_is_free_and_decides_nothing() {
 async fn an_empty_file_is_made_by_fsync_or_the_last_close() {
     let world = World::new().await;
     assert!(world.begin("synced", Base::New).commit(Occasion::Sync).await.unwrap().is_some());
-    assert!(world.begin("closed", Base::Replace).close().await.unwrap().is_some());
+    assert!(world.begin("closed", Base::Replace(None)).close().await.unwrap().is_some());
     assert_eq!((world.object("synced").unwrap(), world.object("closed").unwrap()), (vec![], vec![]));
 }
 
@@ -459,7 +459,7 @@ async fn a_new_file_never_replaces_one_that_came_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_takes_whatever_is_there() {
     let world = World::new().await;
-    let session = world.begin("a", Base::Replace);
+    let session = world.begin("a", Base::Replace(None));
     write(&session, 0, b"ours").await;
     world.emulator.world().seed("bucket", "a", b"foreign".as_slice());
     commit_something(&session).await;
@@ -570,12 +570,12 @@ async fn a_rename_before_the_first_commit_costs_nothing() {
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, b"content").await;
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever).await.unwrap();
+    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
     commit_something(&session).await;
     assert_eq!((world.object("a.tmp"), world.object("a").unwrap()), (None, b"content".to_vec()));
     assert_eq!(world.emulator.world().faults.counts().into_iter().collect::<Vec<_>>(), [("PutObject", 1)]);
     let key = ObjectKey::parse("b").unwrap();
-    let refused = session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever).await;
+    let refused = session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotSupported);
 }
 
@@ -586,7 +586,7 @@ async fn a_rename_after_parts_have_left_sends_them_again() {
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, &bytes).await;
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever).await.unwrap();
+    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
     commit_something(&session).await;
     assert!(world.object("a").unwrap() == bytes);
     assert_eq!((world.object("a.tmp"), world.unfinished_uploads()), (None, 0));
