@@ -191,12 +191,12 @@ impl<P> Ahead<P> {
         }
     }
 
-    /// The first part that may be released: it has arrived, and is still what the file has.
+    /// The parts that may be released, the oldest first: they have arrived, and are still what the file has.
     ///
     /// Never the very first: that has the headers that programs come back to.
-    pub fn releasable(&self) -> Option<ByteRange> {
+    pub fn releasable(&self) -> impl Iterator<Item = ByteRange> {
         let arrived = |part: &&AheadPart<P>| matches!(part.state, PartState::Uploaded(_));
-        self.parts.iter().skip(1).find(arrived).map(|part| part.range)
+        self.parts.iter().skip(1).filter(arrived).map(|part| part.range)
     }
 
     /// Takes note that S3 alone has the bytes of this part from now on.
@@ -481,10 +481,10 @@ mod tests {
         let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 40).len(), 5);
         (1..=4).for_each(|number| ahead.sent(number, Some(())));
-        let second = ahead.releasable().expect("the first one stays");
+        let second = ahead.releasable().next().expect("the first one stays");
         assert_eq!((second.start, second.end), (8 * MIB, 16 * MIB));
         ahead.released(second);
-        assert_eq!(ahead.releasable().expect("the next").start, 16 * MIB);
+        assert_eq!(ahead.releasable().next().expect("the next").start, 16 * MIB);
         let mut released = RangeSet::default();
         released.insert(second);
         assert!(!ahead.is_overtaken(40 * MIB, &released) && ahead.is_overtaken(15 * MIB, &released));

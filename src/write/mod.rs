@@ -43,6 +43,7 @@ pub mod choices;
 pub mod commit;
 pub mod conflict;
 pub mod content;
+mod disk;
 mod fetch;
 pub mod held;
 pub mod journal;
@@ -65,6 +66,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 
 use self::background::Background;
+use self::disk::Disk;
 use self::held::Memory;
 use self::recovery::Leftover;
 use self::staging::Place;
@@ -184,6 +186,7 @@ pub struct Sessions {
     leftovers: Mutex<Vec<Leftover>>,
     /// Bytes on the disk in the staging files of those who stream.
     staged_bytes: Arc<AtomicU64>,
+    disk: Disk,
     background: Background,
     kept_both: Mutex<Vec<KeptBoth>>,
     /// Locked for as long as this process owns the directory.
@@ -215,6 +218,7 @@ impl Sessions {
             tasks,
             boot: journal::boot(),
             background: Background::new(Arc::clone(&directory)),
+            disk: Disk::below(Arc::clone(&directory)),
             directory,
             leftovers: Mutex::new(leftovers),
             staged_bytes: Arc::default(),

@@ -45,20 +45,25 @@ struct Departure {
 }
 
 impl Session {
-    /// Waits until a writer may go on: a lane is free, and there is memory for what comes next.
+    /// Waits until a writer may go on: a lane is free, and there is memory and disk for what comes next.
     pub(super) async fn room(&self) {
+        self.lane().await;
+        self.room_on_disk().await;
+    }
+
+    async fn lane(&self) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            if self.has_room() {
+            if self.has_lane() {
                 return;
             }
             progress.await;
         }
     }
 
-    fn has_room(&self) -> bool {
+    fn has_lane(&self) -> bool {
         let core = self.core.lock();
         let sending = core.ahead.as_ref().map_or(0, Ahead::sending);
         let is_near = core.target.gateway.latency().is_some_and(|latency| latency < NEAR);
@@ -86,6 +91,7 @@ impl Session {
             segments: if part.held.is_some() { Vec::new() } else { core.content.segments(part.range) },
         };
         let departure = Departure { session: Arc::clone(self), number: part.number, part: None };
+        self.sessions.disk.part_leaves();
         // Detached: it reports to the session, and the commit waits for that.
         drop(self.sessions.tasks.spawn("part ahead", departure.travel(early, part, scattered)));
     }
@@ -114,6 +120,7 @@ impl Session {
         self.keep_within_limit(&mut core);
         drop(core);
         self.progress.notify_waiters();
+        self.sessions.disk.part_ended();
     }
 
     /// Waits until no part is on its way.

@@ -49,7 +49,7 @@ impl Drop for Usage {
 }
 
 impl Session {
-    /// Releases the oldest parts that have arrived while the staging files take more than they may.
+    /// Releases the oldest parts that have arrived while the staging files take more than they may, or the disk is short.
     pub(super) fn keep_within_limit(&self, core: &mut Core) {
         let limit = self.sessions.options.staging_bytes_max;
         let taken = core.measure();
@@ -58,6 +58,38 @@ impl Session {
         if let Some(surplus) = surplus {
             self.release(core, surplus);
         }
+        if core.has_releasable() && self.sessions.disk.is_short() {
+            self.release(core, ROOM_BYTES);
+        }
+    }
+
+    /// Waits while the disk is short and parts are on their way, of this file or another, whose room comes free when
+    /// they arrive.
+    pub(super) async fn room_on_disk(&self) {
+        let disk = &self.sessions.disk;
+        let awaited = disk.left();
+        loop {
+            let progress = disk.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if !self.may_get_room(awaited) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Whether the disk is short, and not all of the parts have ended that were the first so many to leave.
+    fn may_get_room(&self, awaited: u64) -> bool {
+        let disk = &self.sessions.disk;
+        let is_under_way = |core: &Core| {
+            disk.ended() < awaited || core.ahead.as_ref().is_some_and(|ahead| ahead.sending() > 0)
+        };
+        if disk.ended() >= disk.left() || !disk.is_short() {
+            return false;
+        }
+        let mut core = self.core.lock();
+        is_under_way(&core) && (self.release(&mut core, ROOM_BYTES) == 0 || disk.is_short())
     }
 
     /// Releases what can be, because the disk is full. Returns whether that was anything.
@@ -72,11 +104,11 @@ impl Session {
             return 0;
         }
         let (mut ranges, mut sum) = (Vec::new(), 0);
-        let Some(ahead) = &mut core.ahead else { return 0 };
-        while sum < bytes
-            && let Some(range) = ahead.releasable()
-        {
-            ahead.released(range);
+        let Some(ahead) = &core.ahead else { return 0 };
+        for range in ahead.releasable() {
+            if sum >= bytes {
+                break;
+            }
             sum += range.len();
             ranges.push(range);
         }
@@ -88,8 +120,11 @@ impl Session {
             core.journal.as_mut().map(|journal| journal.update(|record| record.released = Some(released)));
         match noted {
             Some(Ok(())) => {}
-            // Without a record that says so, a hole would be taken for zeros. The parts only count as released.
+            // Without a record that says so, a hole would be taken for zeros. They can be released later.
             Some(Err(_)) | None => return 0,
+        }
+        if let Some(ahead) = &mut core.ahead {
+            ranges.iter().for_each(|range| ahead.released(*range));
         }
         for range in ranges {
             if let Err(error) = core.content.release(range) {
@@ -171,6 +206,10 @@ impl Core {
     pub(super) fn is_overtaken(&self) -> bool {
         let (size, released) = (self.content.size(), self.content.released());
         self.ahead.as_ref().is_some_and(|ahead| ahead.is_overtaken(size, released))
+    }
+
+    fn has_releasable(&self) -> bool {
+        self.ahead.as_ref().is_some_and(|ahead| ahead.releasable().next().is_some())
     }
 
     /// How many bytes S3 alone has.

@@ -4,6 +4,7 @@
 mod commits;
 mod conflicts_after_a_crash;
 mod releasing;
+mod short_disk;
 mod stopping;
 mod streaming;
 mod zeros;
