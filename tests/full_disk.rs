@@ -84,3 +84,18 @@ fn a_writer_is_told_that_the_disk_is_full_and_goes_on_when_it_is_not() {
     other.sync_all().unwrap();
     assert_eq!(cramped.world.stored("a/other").unwrap(), [&b"a little"[..], &piece].concat());
 }
+
+#[test]
+fn a_file_that_streams_may_be_larger_than_the_disk() {
+    let Some(cramped) = Cramped::new(20) else { return };
+    let bytes = pattern(2, 60 * MIB);
+    let from = cramped.home.path().join("from");
+    fs::write(&from, &bytes).unwrap();
+    // By another process: whatever this one starts for other tests has its descriptors for a moment, and closes them,
+    // which commits.
+    let to = cramped.home.mount_point().join(demo::BUCKETS[0]).join("streamed");
+    let operands = [format!("if={}", from.display()), format!("of={}", to.display())];
+    let dd = Command::new("dd").args(operands).args(["bs=1M", "conv=fsync"]).output().unwrap();
+    assert!(dd.status.success(), "{}", text(&dd.stderr));
+    assert!(cramped.world.stored("a/streamed").unwrap() == bytes);
+}

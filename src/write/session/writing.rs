@@ -10,8 +10,8 @@ use crate::s3::object::limits::OBJECT_BYTES_MAX;
 impl Session {
     /// Writes `bytes` at `offset`.
     ///
-    /// They are staged when this returns; the future waits until there is room for more, which
-    /// is how a writer that is faster than the network is slowed down.
+    /// They are staged when this returns; the future waits until there is room for more, in memory and on the disk,
+    /// which is how a writer that is faster than the network is slowed down.
     ///
     /// # Errors
     /// [`Kind::NoSpace`] when the staging directory is full, [`Kind::TooLarge`] beyond the
