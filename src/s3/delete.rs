@@ -7,7 +7,7 @@
 //!
 //! Few other servers look at that condition, and most delete all the same. Whether one does is found out where the right
 //! to delete is ([`Gateway::try_deletion`]): by a key that is not there, at no request more. Where it does not, a deletion
-//! looks first, as other writes do ([`conditions`](super::conditions)); before a batch that is the caller's, who can do it
+//! looks first, as other writes do (`conditions`); before a batch that is the caller's, who can do it
 //! with one listing.
 
 use std::sync::Arc;

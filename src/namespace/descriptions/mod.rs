@@ -167,7 +167,7 @@ impl Namespace {
     /// Returns the version with its description.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when somebody replaced the object meanwhile, and others of S3; of a change that waits, the log
+    /// [`Kind::Changed`](crate::error::Kind::Changed) when somebody replaced the object meanwhile, and others of S3; of a change that waits, the log
     /// hears.
     pub async fn describe_as(
         self: &Arc<Self>,

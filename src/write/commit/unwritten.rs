@@ -9,7 +9,7 @@ use crate::write::{Origin, Target};
 /// Replaces the description of the version that S3 has, and leaves its bytes.
 ///
 /// # Errors
-/// [`Kind::Changed`] when that version is no longer there.
+/// [`Kind::Changed`](crate::error::Kind::Changed) when that version is no longer there.
 pub(in crate::write) async fn describe(target: &Target, version: &ObjectMeta) -> Result<CommitReceipt> {
     let commit_id = fresh_id();
     let object = named(&target.object, &commit_id);
@@ -50,7 +50,7 @@ pub(in crate::write) async fn copy(
 /// Takes a name that nobody has, with an empty object, and returns that.
 ///
 /// # Errors
-/// [`Kind::Exists`] when somebody has it.
+/// [`Kind::Exists`](crate::error::Kind::Exists) when somebody has it.
 pub(in crate::write) async fn claim(target: &Target) -> Result<ObjectMeta> {
     let commit_id = fresh_id();
     let object = named(&target.object, &commit_id);

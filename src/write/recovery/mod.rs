@@ -1,8 +1,8 @@
 //! What an earlier process left, and what becomes of it.
 //!
 //! At mount, each journal record, its staging file and the object in S3 are reduced to three
-//! facts: what the record tells ([`Story`]), what the staged bytes are worth ([`Worth`]), and
-//! what S3 has under the key ([`Object`]). Each combination has exactly one row of a table.
+//! facts: (in `table`) what the record tells (`Story`), what the staged bytes are worth (`Worth`), and
+//! what S3 has under the key (`Object`). Each combination has exactly one row of a table.
 //! The reasons, row by row:
 //!
 //! **Bytes without a record** are of no use to anybody: a record exists from before the first

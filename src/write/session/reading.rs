@@ -16,7 +16,7 @@ impl Session {
     /// Reads up to `size` bytes at `offset`: our own where we have written, else those of the base.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when bytes of the base are needed and it is no longer there.
+    /// [`Kind::Changed`](crate::error::Kind::Changed) when bytes of the base are needed and it is no longer there.
     pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
         let range = ByteRange { start: offset, end: offset.saturating_add(size) };
         loop {
