@@ -92,7 +92,9 @@ impl Process {
     }
 
     fn shell(script: &str) -> Self {
-        Self::start(Command::new("sh").args(["-c", &format!("exec {script}")]))
+        // Whatever the tests were started in the background of ignores Ctrl-C, and what it starts inherits that.
+        let shell = ["--default-signal=INT,QUIT", "sh", "-c", &format!("exec {script}")];
+        Self::start(Command::new("env").args(shell))
     }
 
     fn signal(&self, name: &str) {
