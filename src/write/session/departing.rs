@@ -189,10 +189,10 @@ impl EarlyUpload {
     }
 }
 
-/// A writer goes on only while there is memory for about this much: a write of the kernel.
 /// Where an answer comes within this time, a few parts keep any line busy. The fewer there are, the more of
 /// them the processor's cache still has when they leave: on loopback a gigabyte takes 0.96 of the time that it takes
 /// with twenty-four of them.
 const NEAR: Duration = Duration::from_millis(2);
 const PARTS_IN_FLIGHT_NEAR: usize = 8;
+/// A writer goes on only while there is memory for about this much: a write of the kernel.
 const MEMORY_AHEAD_BYTES: u64 = 1 << 20;
