@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::name::FileName;
 use crate::namespace::{Ino, Place};
 use crate::s3::{ObjectMeta, Precondition, UserMetadata};
-use crate::write::{Base, CommitReceipt, Occasion, Session, Target};
+use crate::write::{AtRest, CommitReceipt, Occasion, Session};
 
 impl Filesystem {
     /// Makes what was written visible in S3: close(2) waits for this and returns its error.
@@ -78,31 +78,39 @@ impl Filesystem {
 
     /// Brings to S3 what it does not have of a file; free when that is nothing.
     pub(super) async fn commit_changes(&self, file: &Arc<OpenFile>, occasion: Occasion) -> Result<()> {
-        let (session, place, occasion) = {
-            let state = file.state();
-            // Of one that was removed here there is nothing to commit; one that lost its name is told so by S3.
-            let Some(session) = state.session.clone() else { return Ok(()) };
-            session.suggest_metadata(noted(&session, &state.attributes));
-            let occasion = if state.claims_name { occasion.max(Occasion::Sync) } else { occasion };
-            (session, state.place.clone(), occasion)
-        };
+        // Of one that was removed here there is nothing to commit; one that lost its name is told so by S3.
+        let Some(session) = file.session() else { return Ok(()) };
+        let occasion = self.about_to_commit(file, &session, occasion);
         let outcome = match occasion {
             Occasion::LastClose => session.commit_the_rest().await,
             occasion => session.commit(occasion).await,
         };
-        match outcome {
-            // Renamed meanwhile: whoever did that has adopted what is there.
-            Ok(Some(_)) if file.state().place != place => {}
-            Ok(Some(receipt)) => self.adopt(file, &receipt),
-            Ok(None) => {}
-            Err(error) => {
-                if !session.is_entrusted() {
-                    self.give_up(file);
-                }
-                return Err(error);
+        self.unless_failed(file, &session, outcome.map(drop))
+    }
+
+    /// What a commit is to say of the file; and for what it is asked for then.
+    fn about_to_commit(&self, file: &OpenFile, session: &Session, occasion: Occasion) -> Occasion {
+        let state = file.state();
+        session.suggest_metadata(noted(session, &state.attributes));
+        if state.claims_name { occasion.max(Occasion::Sync) } else { occasion }
+    }
+
+    fn unless_failed(&self, file: &OpenFile, session: &Session, outcome: Result<()>) -> Result<()> {
+        outcome.inspect_err(|_| {
+            if !session.is_entrusted() {
+                self.give_up(file);
             }
-        }
-        Ok(())
+        })
+    }
+
+    /// Has every commit of a session become what is known of the file.
+    pub(super) fn adopt_commits(&self, file: &Arc<OpenFile>, session: &Session) {
+        let (filesystem, file) = (self.me.clone(), Arc::downgrade(file));
+        session.notify_committed(Box::new(move |receipt| {
+            if let (Some(filesystem), Some(file)) = (filesystem.upgrade(), file.upgrade()) {
+                filesystem.adopt(&file, receipt);
+            }
+        }));
     }
 
     /// A commit has failed: S3 has the old version or the new one, and whoever asks next shall be told which.
@@ -114,15 +122,13 @@ impl Filesystem {
     }
 
     /// A commit has made a version, where it was to or beside that.
-    pub(super) fn adopt(&self, file: &Arc<OpenFile>, receipt: &CommitReceipt) {
+    fn adopt(&self, file: &Arc<OpenFile>, receipt: &CommitReceipt) {
         let place = file.state().place.clone();
         if let Some(place) = place.as_ref().filter(|_| receipt.is_by_copy()) {
             self.namespace().has_copied(&place.folder);
         }
         match place {
             Some(place) if receipt.is_beside() => self.adopt_beside(file, &place, receipt),
-            // Renamed meanwhile, by somebody who has adopted what is there.
-            Some(place) if target_key(&place).is_ok_and(|key| key != *receipt.key()) => {}
             _ => self.adopt_version(file, receipt.meta().clone()),
         }
     }
@@ -151,12 +157,11 @@ impl Filesystem {
         if let Some(before) = state.committed.replace(meta.clone()) {
             state.replaced_here.push(before.etag);
         }
-        let place = state.place.clone();
-        drop(state);
-        if let Some(place) = place {
+        // Under the lock: whoever removes the file has it lose its place and its name in one step.
+        if let Some(place) = &state.place {
             // The kernel has the pages of what was written through it.
             self.pages.lock().insert(file.ino, meta.etag.clone());
-            self.namespace().committed(&place, meta);
+            self.namespace().committed(place, meta);
         }
     }
 
@@ -210,15 +215,18 @@ impl Filesystem {
         }
     }
 
-    /// The file was removed or replaced: what is open goes on without a name.
-    pub(super) async fn disown(&self, file: &Arc<OpenFile>) {
+    /// The file was removed or replaced: what is open goes on without a name. `rest` is that of its session, if it had one
+    /// before that.
+    pub(super) async fn disown(&self, file: &Arc<OpenFile>, rest: Option<AtRest<'_>>) {
         let session = {
             let mut state = file.state();
             state.place = None;
             state.session.clone()
         };
-        if let Some(session) = session {
-            session.abandon().await;
+        match (session, rest) {
+            (Some(session), Some(rest)) if Arc::ptr_eq(&session, rest.session()) => rest.abandon().await,
+            (Some(session), _) => session.abandon().await,
+            (None, _) => {}
         }
     }
 
@@ -230,38 +238,51 @@ impl Filesystem {
         }
     }
 
-    /// The file is at another place now, and so is what will be written to it.
+    /// What is written but not in S3 yet goes there before the file moves, under the old name: the copy then has all of it,
+    /// and a failure on the way leaves a whole file somewhere. An object that was emptied as it was opened is empty from
+    /// here on, for it would be its old content that moves; a file that S3 has never heard of moves by itself.
+    pub(super) async fn commit_before_move(&self, file: &OpenFile, rest: Option<&AtRest<'_>>) -> Result<()> {
+        let Some(rest) = rest else { return Ok(()) };
+        let replaces = rest.session().version().is_none() && file.state().committed.is_some();
+        let occasion = if replaces { Occasion::Sync } else { Occasion::Flush };
+        let occasion = self.about_to_commit(file, rest.session(), occasion);
+        let outcome = rest.commit_and_stay(occasion).await;
+        self.unless_failed(file, rest.session(), outcome)
+    }
+
+    /// The file is at another place now, and so is what will be written to it. `moved` is the version there; none of a
+    /// file that S3 has never heard of.
     ///
-    /// Everything written so far has been committed, or S3 has never heard of the file.
+    /// To be called by whoever has the file's turn, and its session, if it has one, `rest`.
     pub(super) async fn retarget(
         &self,
-        file: &Arc<OpenFile>,
+        file: &OpenFile,
+        rest: Option<&AtRest<'_>>,
         place: &Place,
         moved: Option<ObjectMeta>,
         condition: &Precondition,
     ) -> Result<()> {
-        let (session, is_written) = {
-            let mut state = file.state();
-            state.place = Some(place.clone());
-            (state.session.clone(), state.writers > 0)
-        };
-        let Some(session) = session else { return Ok(()) };
         let gateway = Arc::clone(self.namespace().gateway(place.folder.bucket));
         let key = target_key(place)?;
-        match moved {
+        match (rest, moved) {
+            (None, _) => {}
+            (Some(rest), Some(meta)) => rest.follow(gateway, key, meta)?,
             // rename(2) replaces what is there, if it can be seen.
-            None => {
+            (Some(rest), None) => {
                 let replaced = self.namespace().known_version(place);
-                session.rename_target(gateway, key, condition.clone(), replaced).await
-            }
-            Some(meta) => {
-                let target = Target { gateway, key, object: session.description() };
-                // Its last writer may have left, and only the release be under way.
-                let next = is_written.then(|| self.parts.sessions.begin(target, Base::Existing(meta)));
-                file.state().session = next;
-                session.close().await.map(drop)
+                rest.rename_target(gateway, key, condition.clone(), replaced).await?;
             }
         }
+        file.state().place = Some(place.clone());
+        Ok(())
+    }
+}
+
+/// The session of a file that is open, at rest; `None` without one.
+pub(super) async fn at_rest(session: &Option<Arc<Session>>) -> Option<AtRest<'_>> {
+    match session {
+        Some(session) => Some(session.at_rest().await),
+        None => None,
     }
 }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::closing::noted;
 use super::handle::OpenFile;
 use super::{Filesystem, target_key};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::namespace::Place;
 use crate::s3::Precondition;
-use crate::write::{Closed, CommitMode, CommitReceipt, Occasion, Session};
+use crate::write::{AtRest, Closed, CommitMode, CommitReceipt, Occasion, Session};
 
 impl Filesystem {
     /// What a close does: commits, or sees to it that the commit follows.
@@ -22,22 +22,16 @@ impl Filesystem {
             return self.commit_changes(file, occasion).await;
         };
         match session.entrust(occasion).await {
-            Ok(Closed { receipt, is_to_deliver }) => {
-                if let Some(receipt) = receipt {
-                    self.adopt(file, &receipt);
-                }
-                if is_to_deliver {
-                    self.deliver_later(file, session);
-                }
-                Ok(())
-            }
+            Ok(Closed::ToDeliver) => self.deliver_later(file, session),
+            Ok(Closed::Done) => {}
             Err(error) => {
                 if !session.is_entrusted() {
                     self.give_up(file);
                 }
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     /// The session of a file whose close does not wait for S3.
@@ -73,8 +67,7 @@ impl Filesystem {
     ) {
         let turn = file.turn().await;
         match outcome {
-            Ok(Some(receipt)) => self.adopt(file, &receipt),
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) if session.is_entrusted() => {
                 tracing::warn!(%error, "a closed file is left to the next mount");
             }
@@ -103,21 +96,13 @@ impl Filesystem {
     pub(super) async fn deliver_replaced(
         &self,
         file: &Arc<OpenFile>,
-        other: Option<Arc<OpenFile>>,
+        rest: &AtRest<'_>,
+        other: Option<&Arc<OpenFile>>,
     ) -> Result<()> {
-        let _turn = file.turn().await;
-        let Some(session) = file.session().filter(|session| session.is_entrusted()) else { return Ok(()) };
-        match session.deliver_now().await {
-            Ok(Some(receipt)) => self.adopt(file, &receipt),
-            // Whoever brought it waits for the turn that this rename has.
-            Ok(None) => {
-                let etag = file.state().committed.as_ref().map(|meta| meta.etag.clone());
-                if let Some(made) = session.version().filter(|meta| Some(&meta.etag) != etag.as_ref()) {
-                    self.adopt_version(file, made);
-                }
-            }
-            Err(error) if session.is_entrusted() => {
-                other.and_then(|other| waiting_alone(&other)).ok_or(error)?;
+        match rest.deliver().await {
+            Ok(_) => {}
+            Err(error) if rest.session().is_entrusted() => {
+                other.filter(|other| waits_alone(other)).ok_or(error)?;
             }
             Err(error) => self.failed_later(file, error),
         }
@@ -129,31 +114,16 @@ impl Filesystem {
     pub(super) async fn rename_waiting(
         &self,
         file: &Arc<OpenFile>,
+        rest: Option<&AtRest<'_>>,
         (source, target): (&Place, &Place),
         condition: &Precondition,
     ) -> Result<bool> {
-        let Some(session) = waiting_alone(file) else { return Ok(false) };
-        let gateway = Arc::clone(self.namespace().gateway(target.folder.bucket));
-        // First, so that whoever adopts the commit finds the file where the commit went.
-        file.state().place = Some(target.clone());
-        let replaced = self.namespace().known_version(target);
-        match session.rename_target(gateway, target_key(target)?, condition.clone(), replaced).await {
-            Ok(()) => {
-                self.namespace().pending_renamed(source, target);
-                Ok(true)
-            }
-            Err(error) => {
-                file.state().place = Some(source.clone());
-                match session.version() {
-                    // S3 has got it meanwhile, and whoever brought it waits for the turn that this rename has.
-                    Some(meta) if error.kind() == Kind::NotSupported => {
-                        self.adopt_version(file, meta);
-                        Ok(false)
-                    }
-                    _ => Err(error),
-                }
-            }
+        if !waits_alone(file) {
+            return Ok(false);
         }
+        self.retarget(file, rest, target, None, condition).await?;
+        self.namespace().pending_renamed(source, target);
+        Ok(true)
     }
 
     fn failed_later(&self, file: &Arc<OpenFile>, error: Error) {
@@ -183,10 +153,10 @@ impl Filesystem {
     }
 }
 
-/// The session of a file that was closed and that S3 has never had.
-fn waiting_alone(file: &OpenFile) -> Option<Arc<Session>> {
+/// Whether a file was closed, and S3 has never had it. (One that is to replace an object would leave that behind, under
+/// the old name.)
+fn waits_alone(file: &OpenFile) -> bool {
     let state = file.state();
-    let session = state.session.clone()?;
-    // One that is to replace an object leaves the object behind, under the old name.
-    (state.committed.is_none() && session.is_entrusted() && session.version().is_none()).then_some(session)
+    let is_new = |session: &Arc<Session>| session.is_entrusted() && session.version().is_none();
+    state.committed.is_none() && state.session.as_ref().is_some_and(is_new)
 }

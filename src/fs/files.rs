@@ -179,7 +179,7 @@ impl Filesystem {
             committed: None,
             replaced_here: Vec::new(),
             attributes,
-            session: Some(session),
+            session: Some(Arc::clone(&session)),
             writers: 1,
             handles: 1,
             passed: None,
@@ -187,6 +187,7 @@ impl Filesystem {
             claims_name: options.exclusive,
         };
         let file = OpenFile::new(ino, state);
+        self.adopt_commits(&file, &session);
         self.open_files.lock().insert(ino, Arc::clone(&file));
         let handle = self.add_handle(&file, options.access);
         (super::dirs::shown_open(&file), Opened { handle, keep_pages: false, writes: true, backing: None })
@@ -338,7 +339,9 @@ impl Filesystem {
         let storage_class = gateway.class_of_content(committed);
         let object = NewObject { storage_class, ..new_object(committed, &state.attributes) };
         let target = Target { gateway, key: target_key(&place)?, object };
-        state.session = Some(self.parts.sessions.begin(target, base));
+        let session = self.parts.sessions.begin(target, base);
+        self.adopt_commits(file, &session);
+        state.session = Some(session);
         state.writers += 1;
         Ok(())
     }

@@ -191,6 +191,11 @@ impl OpenFile {
         self.state.lock()
     }
 
+    /// Whether that is where the file is.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.state().place.as_ref() == Some(place)
+    }
+
     /// Waits until nothing else that takes several requests is under way on this file.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
@@ -232,6 +237,19 @@ impl OpenFile {
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         self.state.lock().session.clone()
     }
+}
+
+/// Waits for the [turns](OpenFile::turn) of several files, in an order in which no two who do that wait for each other.
+pub(super) async fn turns_of<'a>(
+    files: impl IntoIterator<Item = &'a Arc<OpenFile>>,
+) -> Vec<tokio::sync::MutexGuard<'a, ()>> {
+    let mut files: Vec<_> = files.into_iter().collect();
+    files.sort_unstable_by_key(|file| file.ino.0);
+    let mut turns = Vec::with_capacity(files.len());
+    for file in files {
+        turns.push(file.turn().await);
+    }
+    turns
 }
 
 /// All that is open.

@@ -21,10 +21,9 @@ use crate::write::Kept;
 impl Filesystem {
     /// Sees to it that what has this file open can read on when S3 has it no longer.
     ///
-    /// To be called before that. That it cannot be done is no reason to keep the file: it is only logged.
+    /// To be called before that, by whoever has the file's turn, with its session at rest: what is being committed would be
+    /// another version in a moment. That it cannot be done is no reason to keep the file: it is only logged.
     pub(super) async fn keep_for_readers(&self, file: &Arc<OpenFile>) {
-        // What is being committed would be another version in a moment.
-        let _turn = file.turn().await;
         let Some((place, meta)) = needed(file) else { return };
         let key = format!("{}{}", place.folder.prefix, place.name);
         if meta.size > KEPT_BYTES_MAX {

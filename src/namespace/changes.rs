@@ -122,26 +122,30 @@ impl Namespace {
         Ok(meta)
     }
 
-    /// Removes a file. Its inode keeps its number for whoever has it open.
+    /// Deletes the object of a file, if S3 has heard of it. The name has then [gone](Self::file_removed).
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::IsDirectory`], [`Kind::Denied`].
-    pub async fn remove_file(&self, parent: Ino, place: &Place) -> Result<()> {
+    pub async fn delete_file(&self, place: &Place) -> Result<()> {
         self.ensure_writable(place.folder.bucket)?;
-        let uncommitted = self.pending.lock().has_file(&place.folder, &place.name);
+        if self.pending.lock().has_file(&place.folder, &place.name) {
+            return Ok(());
+        }
+        let key = self.existing_file(place).await?;
+        Ok(self.delete(&place.folder, &key).await?)
+    }
+
+    /// A file is gone. Its inode keeps its number for whoever has it open.
+    pub fn file_removed(&self, parent: Ino, place: &Place) {
+        let was_pending = self.pending.lock().remove_file(&place.folder, &place.name);
         // Of a file that S3 has never heard of, what was known of the name before is known still: others may have it.
-        if !uncommitted {
-            let key = self.existing_file(place).await?;
-            self.delete(&place.folder, &key).await?;
+        if !was_pending {
             let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
             self.cache.learn(&place.folder, &place.name, answer);
         }
         self.inodes.lock().detach(parent, &place.name);
         self.names_changed(&place.folder);
-        let mut pending = self.pending.lock();
-        pending.remove_file(&place.folder, &place.name);
-        pending.keep_directory(&place.folder);
-        Ok(())
+        self.pending.lock().keep_directory(&place.folder);
     }
 
     async fn existing_file(&self, place: &Place) -> Result<ObjectKey> {

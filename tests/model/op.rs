@@ -216,12 +216,7 @@ impl Op {
     }
 
     fn is_entangled_with(&self, other: &Self) -> bool {
-        let commits = |op: &Self| {
-            matches!(op, Self::Flush { .. } | Self::Sync { .. } | Self::Close { .. } | Self::Land { .. })
-        };
         match self {
-            // A commit that meets the removal of its file may take it for somebody else's.
-            _ if self.ends_name() => commits(other),
             // What describes an object at once may bring to S3 what is written meanwhile, before it is closed.
             Self::SetMode { .. } | Self::Change { .. } => {
                 matches!(other, Self::Write { .. } | Self::SetSize { .. } | Self::Truncate { .. })
@@ -244,14 +239,6 @@ impl Op {
             (Some(_), None) => !is_single(other),
             (None, Some(_)) => !is_single(self),
             (None, None) => false,
-        }
-    }
-
-    /// Whether a file may not be there afterwards under the name that it had.
-    pub(super) fn ends_name(&self) -> bool {
-        match self {
-            Self::Both(one, two) => one.ends_name() || two.ends_name(),
-            _ => matches!(self, Self::Remove { .. } | Self::Rename { .. }),
         }
     }
 

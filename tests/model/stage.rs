@@ -130,8 +130,7 @@ impl<'a> Life<'a> {
 
     async fn take(&mut self, op: Op) -> Result<(), String> {
         self.say(&op);
-        // A commit that is on its way as its file is removed may take that for others' doing.
-        if op.is_foreign() || self.script.crowded && op.ends_name() {
+        if op.is_foreign() {
             self.settle().await?;
         }
         let outcome = match &op {

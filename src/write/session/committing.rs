@@ -13,11 +13,11 @@ use crate::write::journal::{Phase, Seal};
 use crate::write::{OnConflict, Target};
 
 impl Session {
+    /// Commits, for whoever has the turn.
     pub(super) async fn commit_in_turn(
         self: &Arc<Self>,
         occasion: Occasion,
     ) -> Result<Option<CommitReceipt>> {
-        let _turn = self.turn.lock().await;
         let delivered = self.deliver_in_turn().await?;
         let work = self.core.lock().work(occasion)?;
         match work {
@@ -120,8 +120,14 @@ impl Session {
         }
     }
 
-    /// Takes the committed version as the new base. What was written meanwhile stays journalled.
+    /// Takes the committed version as the new base, and tells whoever is to hear of it. What was written meanwhile stays
+    /// journalled.
     pub(super) fn conclude(&self, receipt: &CommitReceipt) {
+        self.build_on(receipt);
+        self.tell(receipt);
+    }
+
+    fn build_on(&self, receipt: &CommitReceipt) {
         let mut core = self.core.lock();
         let version = receipt.meta().clone();
         core.entrusted = None;
@@ -172,15 +178,17 @@ impl Session {
         };
         let version = version.ok_or_else(|| Error::new(Kind::Io, "there is no object to describe"))?;
         let described = commit::describe(&target, &version).await;
-        let mut core = self.core.lock();
         match &described {
             Ok(receipt) => {
                 let version = receipt.meta().clone();
+                let mut core = self.core.lock();
                 core.condition = Precondition::MustMatch(version.etag.clone());
                 core.content.committed(version);
+                drop(core);
+                self.tell(receipt);
             }
             // The bytes are safe. Who asks again may have more luck.
-            Err(_) => core.description_is_due = true,
+            Err(_) => self.core.lock().description_is_due = true,
         }
         described
     }

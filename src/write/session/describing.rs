@@ -1,6 +1,6 @@
 //! What is said about the object beside its bytes, and who tells S3.
 
-use super::{Life, Session};
+use super::{Core, Life, Session};
 use crate::s3::object::{NewObject, ObjectMeta, UserMetadata};
 
 impl Session {
@@ -30,11 +30,7 @@ impl Session {
     pub fn hand_over_description(&self) -> Option<(ObjectMeta, NewObject)> {
         // A commit that is running may be telling it.
         let _turn = self.turn.try_lock().ok()?;
-        let mut core = self.core.lock();
-        let is_alone = core.description_is_due && !core.content.is_dirty() && matches!(core.life, Life::Live);
-        let version = core.content.base().filter(|_| is_alone).cloned()?;
-        core.description_is_due = false;
-        Some((version, core.target.object.clone()))
+        self.core.lock().hand_over_description()
     }
 
     /// Says something else about the object if that costs no request: until an upload begins.
@@ -42,5 +38,14 @@ impl Session {
     /// For what follows from writing, such as the time of the last write.
     pub fn suggest_metadata(&self, user: UserMetadata) {
         self.core.lock().target.object.user = user;
+    }
+}
+
+impl Core {
+    pub(super) fn hand_over_description(&mut self) -> Option<(ObjectMeta, NewObject)> {
+        let is_alone = self.description_is_due && !self.content.is_dirty() && matches!(self.life, Life::Live);
+        let version = self.content.base().filter(|_| is_alone).cloned()?;
+        self.description_is_due = false;
+        Some((version, self.target.object.clone()))
     }
 }

@@ -32,13 +32,13 @@ pub(super) struct Entrusted {
 }
 
 /// What a close came to that leaves its commit to the background.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Closed {
-    /// A version that S3 has got on the way.
-    pub receipt: Option<CommitReceipt>,
+pub enum Closed {
+    /// Nothing was left by this one.
+    Done,
     /// A commit was left, and whoever closed has to see to its [delivery](Session::deliver).
-    pub is_to_deliver: bool,
+    ToDeliver,
 }
 
 impl Entrusted {
@@ -66,7 +66,7 @@ impl Session {
     pub async fn entrust(self: &Arc<Self>, occasion: Occasion) -> Result<Closed> {
         // A delivery may be running; it need not be waited for.
         if (self.is_entrusted() || self.turn.try_lock().is_ok()) && !self.has_news(occasion)? {
-            return Ok(Closed { receipt: None, is_to_deliver: false });
+            return Ok(Closed::Done);
         }
         let place = self.sessions.background.place(self.size()).await;
         let session = Arc::clone(self);
@@ -106,17 +106,6 @@ impl Session {
         self.deliver_in_turn().await
     }
 
-    /// As one attempt of [`deliver`](Self::deliver), for whoever cannot wait for its turn among the others. It goes on to
-    /// its end even if nobody waits for it.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit). After a trouble that passes it goes on [waiting](Self::is_entrusted).
-    pub async fn deliver_now(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
-        let session = Arc::clone(self);
-        let task = self.sessions.tasks.spawn("commit", async move { session.deliver_once().await });
-        task.await.unwrap_or_else(|end| Err(Error::caused(Kind::ShuttingDown, "the commit broke off", end)))
-    }
-
     pub(super) async fn deliver_in_turn(self: &Arc<Self>) -> Result<Option<CommitReceipt>> {
         let Some(sealed) = self.core.lock().begin_delivery() else { return Ok(None) };
         let outcome = self.send(sealed).await;
@@ -152,19 +141,17 @@ impl Session {
     async fn entrust_in_turn(self: &Arc<Self>, occasion: Occasion, place: Place) -> Result<Closed> {
         let _turn = self.turn.lock().await;
         if !self.has_news(occasion)? {
-            return Ok(Closed { receipt: None, is_to_deliver: false });
+            return Ok(Closed::Done);
         }
-        let receipt = self.deliver_in_turn().await?;
+        self.deliver_in_turn().await?;
         let work = self.core.lock().work(occasion)?;
         match work {
-            Work::Nothing => Ok(Closed { receipt, is_to_deliver: false }),
-            Work::Describe => Ok(Closed { receipt: Some(self.describe().await?), is_to_deliver: false }),
+            Work::Nothing => Ok(Closed::Done),
+            Work::Describe => self.describe().await.map(|_| Closed::Done),
             // The disk cannot vouch for what is in an unfinished upload alone.
-            Work::Write if self.has_released() => {
-                Ok(Closed { receipt: Some(self.write_in_turn().await?), is_to_deliver: false })
-            }
+            Work::Write if self.has_released() => self.write_in_turn().await.map(|_| Closed::Done),
             Work::Write => match self.hand_over(place).await {
-                Ok(()) => Ok(Closed { receipt, is_to_deliver: true }),
+                Ok(()) => Ok(Closed::ToDeliver),
                 Err(error) => {
                     self.move_down();
                     Err(self.fail(error))

@@ -13,16 +13,18 @@ mod ending;
 mod entrusting;
 mod reading;
 mod releasing;
+mod resting;
 mod space;
 mod writing;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::copying::Origin;
 pub use self::entrusting::Closed;
+pub use self::resting::AtRest;
 pub use self::space::Seek;
 
 use self::copying::Twin;
@@ -37,8 +39,6 @@ use super::kept::Kept;
 use super::staging::Place;
 use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
-use crate::name::ObjectKey;
-use crate::s3::Gateway;
 use crate::s3::object::{ByteRange, ETag, NewObject, ObjectMeta, Precondition};
 
 /// One written file.
@@ -52,6 +52,20 @@ pub struct Session {
     fetching: Arc<tokio::sync::Mutex<()>>,
     /// Rings when a part that left ahead has arrived, or failed to.
     progress: Notify,
+    /// Who is told of each version that it makes.
+    heard: Heard,
+}
+
+/// Who is to hear of a version that S3 has now.
+type OnCommitted = Box<dyn Fn(&CommitReceipt) + Send + Sync>;
+
+#[derive(Default)]
+struct Heard(OnceLock<OnCommitted>);
+
+impl std::fmt::Debug for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Heard")
+    }
 }
 
 /// Why a commit is asked for, which decides whether a file without a written byte becomes an object.
@@ -99,6 +113,8 @@ struct Core {
     touched: bool,
     /// Whether S3's version says something else about itself than it shall.
     description_is_due: bool,
+    /// Whether no part may leave, because the file is being moved.
+    stays: bool,
 }
 
 #[derive(Debug)]
@@ -147,9 +163,24 @@ impl Session {
             life: Life::Live,
             touched: false,
             description_is_due: false,
+            stays: false,
         };
-        let (turn, fetching, progress) = Default::default();
-        Arc::new(Self { sessions, core: Mutex::new(core), turn, fetching, progress })
+        let (turn, fetching, progress, heard) = Default::default();
+        Arc::new(Self { sessions, core: Mutex::new(core), turn, fetching, progress, heard })
+    }
+
+    /// Names who is to hear of each version that the session makes: before the next commit begins, and before whoever
+    /// waits for the session to be [at rest](Self::at_rest) goes on.
+    pub fn notify_committed(&self, on_committed: OnCommitted) {
+        // The first one stays; a session is one file's.
+        let _already_named = self.heard.0.set(on_committed).is_err();
+    }
+
+    /// To be called by whoever has the turn, without the core.
+    fn tell(&self, receipt: &CommitReceipt) {
+        if let Some(on_committed) = self.heard.0.get() {
+            on_committed(receipt);
+        }
     }
 
     pub(super) fn sessions(&self) -> &Arc<Sessions> {
@@ -212,7 +243,10 @@ impl Session {
             }
         }
         let session = Arc::clone(self);
-        let task = self.sessions.tasks.spawn("commit", async move { session.commit_in_turn(occasion).await });
+        let task = self.sessions.tasks.spawn("commit", async move {
+            let _turn = session.turn.lock().await;
+            session.commit_in_turn(occasion).await
+        });
         task.await.unwrap_or_else(|end| {
             let kind = if end.is_cancelled() { Kind::ShuttingDown } else { Kind::Io };
             Err(Error::caused(kind, "the commit broke off", end))
@@ -256,70 +290,6 @@ impl Session {
     pub fn end(&self) -> bool {
         let Ok(_turn) = self.turn.try_lock() else { return false };
         self.core.lock().end()
-    }
-
-    /// Lets the bytes serve those who have the file open, and nobody else: it was unlinked.
-    ///
-    /// Waits for a commit that is running, so that what it makes can be deleted afterwards.
-    pub async fn abandon(self: &Arc<Self>) {
-        let _turn = self.turn.lock().await;
-        let early = {
-            let mut core = self.core.lock();
-            // What was set aside is somebody else's by now, and takes no more bytes.
-            if !matches!(core.life, Life::Failed(_)) {
-                core.life = Life::Abandoned;
-            }
-            core.entrusted = None;
-            core.drop_head_start();
-            if let Some(journal) = core.journal.take() {
-                journal.end();
-            }
-            core.early.take()
-        };
-        self.give_up_early(early).await;
-    }
-
-    /// Gives the file another name before S3 has seen it, for which it costs nothing.
-    ///
-    /// `condition` is what must be true at the new name, and `replaced` the version that was seen there. Parts that left
-    /// ahead for the old name are sent again.
-    ///
-    /// # Errors
-    /// [`Kind::NotSupported`] when S3 has a version of it: commit, then copy and delete.
-    pub async fn rename_target(
-        self: &Arc<Self>,
-        gateway: Arc<Gateway>,
-        key: ObjectKey,
-        condition: Precondition,
-        replaced: Option<ETag>,
-    ) -> Result<()> {
-        let _turn = self.turn.lock().await;
-        let early = {
-            let mut core = self.core.lock();
-            core.check()?;
-            if core.content.base().is_some() || !core.content.released().is_empty() {
-                return Err(Error::new(
-                    Kind::NotSupported,
-                    format!("{} is an object already", core.target.key),
-                ));
-            }
-            let (bucket, new_key) = (gateway.bucket().to_string(), key.to_string());
-            core.replaced = replaced;
-            if core.entrusted.is_some() {
-                core.entrusted_to(Arc::clone(&gateway), &key, &condition)?;
-            } else if let Some(journal) = &mut core.journal {
-                journal
-                    .update(|record| (record.bucket, record.key, record.upload) = (bucket, new_key, None))?;
-            }
-            (core.target.gateway, core.target.key, core.condition) = (gateway, key, condition);
-            core.drop_head_start();
-            core.early.take()
-        };
-        self.give_up_early(early).await;
-        if self.is_entrusted() {
-            self.sessions.background.sync_names().await?;
-        }
-        Ok(())
     }
 
     /// The name is another file's by now, which no commit may replace, whatever was asked for when this one was opened.
@@ -405,7 +375,7 @@ impl Core {
 
     /// Gives a sequential writer a head start from where the file ends now.
     fn begin_ahead(&mut self, part_bytes: u64) {
-        self.ahead = Some(Ahead::at(self.content.size(), part_bytes));
+        self.ahead = (!self.stays).then(|| Ahead::at(self.content.size(), part_bytes));
     }
 
     /// No part leaves any more; those on their way still report.

@@ -195,6 +195,8 @@ impl Session {
             core.content.rescued(version.clone(), &rewritten);
             core.measure();
             core.note_base(&version);
+            drop(core);
+            self.tell(&receipt);
         });
         self.move_down();
         outcome

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::write::Closed;
 use crate::write::aside::Rescue;
 use crate::write::journal::{Phase, RecordedCondition};
 
@@ -127,8 +128,8 @@ async fn an_entrusted_file_is_there_before_s3_has_it_and_brought_to_it_once() {
     let world = World::new().await;
     let session = world.begin("a", Base::New);
     write(&session, 0, b"content").await;
-    assert!(session.entrust(Occasion::Flush).await.unwrap().is_to_deliver);
-    assert!(!session.entrust(Occasion::LastClose).await.unwrap().is_to_deliver, "nothing is new");
+    assert_eq!(session.entrust(Occasion::Flush).await.unwrap(), Closed::ToDeliver);
+    assert_eq!(session.entrust(Occasion::LastClose).await.unwrap(), Closed::Done, "nothing is new");
     assert_eq!((world.object("a"), world.count("PutObject")), (None, 0));
     assert_eq!(read(&session, 0, 99).await, b"content");
     let report = world.sessions.background();
@@ -168,7 +169,7 @@ async fn what_is_written_after_an_entrusted_close_is_another_commit() {
     assert_eq!(read(&session, 0, 99).await, b"SECONDstate");
     // The disk vouches for the first state alone, so a second close brings that to S3 before.
     let closed = session.entrust(Occasion::Flush).await.unwrap();
-    assert!(closed.is_to_deliver && closed.receipt.is_some());
+    assert_eq!(closed, Closed::ToDeliver);
     assert_eq!(world.object("a").unwrap(), b"first state");
     let _receipt = session.deliver().await.unwrap().unwrap();
     assert_eq!(world.object("a").unwrap(), b"SECONDstate");
@@ -196,7 +197,12 @@ async fn an_entrusted_file_is_renamed_and_described_for_nothing() {
     object.user.insert("mtime".to_owned(), "7".to_owned());
     session.set_description(object);
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
+    session
+        .at_rest()
+        .await
+        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
+        .await
+        .unwrap();
     // The record follows: a crash from here on brings it to its new name.
     let (_sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!(recovered[0].outcome, Outcome::Finish);
@@ -335,7 +341,7 @@ async fn an_entrusted_replacement_takes_the_place_of_what_was_seen_whatever_the_
         if is_renamed {
             let key = ObjectKey::parse("a").unwrap();
             let gateway = Arc::clone(&world.gateway);
-            second.rename_target(gateway, key, Precondition::Whatever, seen).await.unwrap();
+            second.at_rest().await.rename_target(gateway, key, Precondition::Whatever, seen).await.unwrap();
         }
         let theirs_instead = |directory: &Path| {
             assert_eq!(records(directory).len(), 1);

@@ -571,12 +571,21 @@ async fn a_rename_before_the_first_commit_costs_nothing() {
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, b"content").await;
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
+    session
+        .at_rest()
+        .await
+        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
+        .await
+        .unwrap();
     commit_something(&session).await;
     assert_eq!((world.object("a.tmp"), world.object("a").unwrap()), (None, b"content".to_vec()));
     assert_eq!(world.emulator.world().faults.counts().into_iter().collect::<Vec<_>>(), [("PutObject", 1)]);
     let key = ObjectKey::parse("b").unwrap();
-    let refused = session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await;
+    let refused = session
+        .at_rest()
+        .await
+        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
+        .await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotSupported);
 }
 
@@ -587,7 +596,12 @@ async fn a_rename_after_parts_have_left_sends_them_again() {
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, &bytes).await;
     let key = ObjectKey::parse("a").unwrap();
-    session.rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None).await.unwrap();
+    session
+        .at_rest()
+        .await
+        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
+        .await
+        .unwrap();
     commit_something(&session).await;
     assert!(world.object("a").unwrap() == bytes);
     assert_eq!((world.object("a.tmp"), world.unfinished_uploads()), (None, 0));
