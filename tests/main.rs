@@ -4,6 +4,7 @@ mod architecture;
 mod assume_role;
 mod background;
 mod base_identities;
+mod beside_commits;
 mod blind;
 mod block_cache;
 mod cli;
