@@ -42,13 +42,13 @@ impl Filesystem {
             return Err(error);
         }
         self.namespace().description_settled(taken);
-        match file {
-            Some(file) => {
-                let mut state = file.state();
+        {
+            // In one step, for whoever takes note of a version.
+            let mut state = file.map(|file| file.state());
+            if let Some(state) = &mut state {
                 state.place = None;
-                self.namespace().file_removed(parent, &place);
             }
-            None => self.namespace().file_removed(parent, &place),
+            self.namespace().file_removed(parent, &place);
         }
         if let Some(file) = file {
             self.disown(file, rest).await;

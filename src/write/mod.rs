@@ -23,8 +23,9 @@
 //! - **Order.** Writes, cuts and reads of one session apply in the order in which they are
 //!   called: they happen under its lock before the call returns its future. What a write may have to
 //!   wait for afterwards is room for the next one, not its own effect.
-//! - **A commit excludes nothing but other commits** of its session. It commits the file as it was
-//!   when the commit began; what is written meanwhile belongs to the next one ([`content`]).
+//! - **A commit excludes nothing but other commits** of its session, and what removes, replaces or moves the file
+//!   ([`AtRest`]). It commits the file as it was when the commit began; what is written meanwhile belongs to the next
+//!   one ([`content`]). Whoever is to hear of a version hears of it before the next one is begun.
 //! - **No lost update.** Every commit is conditional on what `open` asked for, see [`Base`].
 //! - **Nothing waits for good.** A session that is idle holds only bytes that it asked the budget for,
 //!   and asking leaves an eighth alone. Who demands bytes holds none, and gives them
