@@ -121,6 +121,10 @@ pub struct Seal {
     /// What becomes of it where the condition does not hold.
     #[serde(default)]
     pub on_conflict: OnConflict,
+    /// Its turn among all commits that were sealed in this staging directory: of two to one key, the greater one was
+    /// closed, or took the name, after the other. 0 where that was not written down.
+    #[serde(default)]
+    pub turn: u64,
 }
 
 /// A [`Precondition`], as it is written down.
@@ -332,6 +336,7 @@ mod tests {
             content_type: None,
             storage_class: Some("STANDARD_IA".into()),
             on_conflict: OnConflict::KeepBoth,
+            turn: 7,
         };
         Record {
             format: FORMAT,

@@ -62,7 +62,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -185,6 +185,8 @@ pub struct Sessions {
     boot: String,
     directory: Arc<Path>,
     leftovers: Mutex<Vec<Leftover>>,
+    /// The last turn that was given to a commit; greater than those of all leftovers.
+    turns: AtomicU64,
     /// Bytes on the disk in the staging files of those who stream.
     staged_bytes: Arc<AtomicU64>,
     disk: Disk,
@@ -221,6 +223,7 @@ impl Sessions {
             background: Background::new(Arc::clone(&directory)),
             disk: Disk::below(Arc::clone(&directory)),
             directory,
+            turns: AtomicU64::new(leftovers.iter().map(Leftover::turn).max().unwrap_or(0)),
             leftovers: Mutex::new(leftovers),
             staged_bytes: Arc::default(),
             kept_both: Mutex::default(),
@@ -245,6 +248,11 @@ impl Sessions {
     /// How files are staged and sent.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The turn of a commit that is sealed now; see [`journal::Seal::turn`].
+    fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What was put under a second name because of a lost race: the last hundred, the oldest first.

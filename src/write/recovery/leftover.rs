@@ -1,5 +1,6 @@
 //! What lies in the staging directory of an earlier process.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use super::table::Worth;
 use crate::error::Result;
-use crate::write::journal::{Phase, Record};
+use crate::write::journal::{self, Phase, Record};
 use crate::write::staging::{BYTES, OVERLAY, Place, RECORD, UNFINISHED};
 
 /// The files that an earlier process left of one session.
@@ -18,6 +19,16 @@ pub(in crate::write) struct Leftover {
     pub(super) has_record: bool,
     pub(super) has_bytes: bool,
     pub(super) has_overlay: bool,
+    /// What its record says of a commit, if that was sealed.
+    pub(super) closed: Option<Closed>,
+}
+
+/// A commit that was sealed: where it goes, and when it was its turn.
+#[derive(Debug)]
+pub(super) struct Closed {
+    bucket: String,
+    key: String,
+    turn: u64,
 }
 
 /// Finds what an earlier process left in the staging directory, and changes nothing.
@@ -37,6 +48,7 @@ pub(in crate::write) fn leftovers(directory: &Arc<Path>) -> io::Result<Vec<Lefto
             has_record: false,
             has_bytes: false,
             has_overlay: false,
+            closed: None,
         });
         match extension {
             BYTES => leftover.has_bytes = true,
@@ -46,10 +58,45 @@ pub(in crate::write) fn leftovers(directory: &Arc<Path>) -> io::Result<Vec<Lefto
             _ => {}
         }
     }
+    for leftover in found.values_mut().filter(|leftover| leftover.has_record) {
+        leftover.closed = closed(&leftover.place);
+    }
     Ok(found.into_values().collect())
 }
 
+fn closed(place: &Place) -> Option<Closed> {
+    match journal::read(&place.record()).ok()? {
+        Record { bucket, key, phase: Phase::Sealed(seal), .. } => {
+            Some(Closed { bucket, key, turn: seal.turn })
+        }
+        _ => None,
+    }
+}
+
+/// Leftovers in groups that can be dealt with at the same time. Those of one key are in one group, the latest first.
+pub(super) fn by_key(leftovers: Vec<Leftover>) -> Vec<Vec<Leftover>> {
+    let mut groups: BTreeMap<(String, String), Vec<Leftover>> = BTreeMap::new();
+    let mut alone = Vec::new();
+    for leftover in leftovers {
+        match &leftover.closed {
+            Some(Closed { bucket, key, .. }) => {
+                groups.entry((bucket.clone(), key.clone())).or_default().push(leftover);
+            }
+            None => alone.push(vec![leftover]),
+        }
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.iter_mut().for_each(|group| group.sort_by_key(|leftover| Reverse(leftover.turn())));
+    groups.append(&mut alone);
+    groups
+}
+
 impl Leftover {
+    /// When it was the turn of its commit; 0 where nobody had closed it.
+    pub(in crate::write) fn turn(&self) -> u64 {
+        self.closed.as_ref().map_or(0, |closed| closed.turn)
+    }
+
     pub(super) fn worth(&self, record: Option<&Record>, boot: &str) -> Worth {
         // The disk had them before it had the record.
         if let Some(Record { entrusted: Some(trust), .. }) = record {

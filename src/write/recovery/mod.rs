@@ -37,6 +37,9 @@
 //! **Sealed or entrusted, and S3 cannot be asked**: the bucket is not configured any more, or denies it.
 //! Later: everything stays where it is, for the next mount.
 //!
+//! **Several of one key** that were closed, one after the other: the latest comes first. If S3 has that, nothing
+//! that was closed before it may take its place: set aside. If that has to wait, they wait, too.
+//!
 //! Whatever the row, unless it is *later*, the multipart upload that the record names is
 //! aborted. Those of others are never touched.
 
@@ -55,6 +58,7 @@ use self::asking::{Answer, ask, story_of, target_of};
 use self::finishing::Unfinished;
 pub(super) use self::finishing::version;
 pub(super) use self::leftover::{Leftover, leftovers};
+use self::table::Object;
 pub use self::table::Outcome;
 use super::journal::{self, Journal, Phase, Record};
 use super::staging::{OVERLAY, RECORD};
@@ -62,6 +66,27 @@ use super::{Sessions, Target, commit};
 use crate::error::{Error, Kind, Result};
 use crate::s3::Gateway;
 use crate::s3::object::Precondition;
+
+/// What has become of the leftovers of the same key that were closed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// There is none, or none that S3 will have under that key.
+    Nothing,
+    /// One waits.
+    Waiting,
+    /// S3 has one.
+    Committed,
+}
+
+impl After {
+    fn and(self, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Finish | Outcome::Overwrite | Outcome::AlreadyDone => Self::Committed,
+            Outcome::Later => Self::Waiting,
+            Outcome::KeepBoth | Outcome::SetAside | Outcome::Discard => self,
+        }
+    }
+}
 
 /// What became of a leftover.
 #[derive(Debug)]
@@ -86,31 +111,44 @@ impl Sessions {
         self: &Arc<Self>,
         gateway: impl Fn(&str) -> Option<Arc<Gateway>> + Send + Sync + 'static,
     ) -> Vec<Recovered> {
-        let mut leftovers = std::mem::take(&mut *self.leftovers.lock()).into_iter();
+        let mut groups = leftover::by_key(std::mem::take(&mut *self.leftovers.lock())).into_iter();
         let gateway = Arc::new(gateway);
         let (mut under_way, mut recovered) = (JoinSet::new(), Vec::new());
         loop {
-            for leftover in leftovers.by_ref().take(AT_ONCE - under_way.len()) {
+            for group in groups.by_ref().take(AT_ONCE - under_way.len()) {
                 let (sessions, gateway) = (Arc::clone(self), Arc::clone(&gateway));
-                under_way.spawn(async move {
-                    let recovered = sessions.recover_one(&leftover, &*gateway).await;
-                    if recovered.outcome == Outcome::Later {
-                        sessions.leftovers.lock().push(leftover);
-                    }
-                    recovered
-                });
+                under_way.spawn(async move { sessions.recover_group(group, &*gateway).await });
             }
             match under_way.join_next().await {
-                Some(Ok(one)) => recovered.push(one),
+                Some(Ok(some)) => recovered.extend(some),
                 Some(Err(error)) => tracing::error!(%error, "a leftover could not be dealt with"),
                 None => return recovered,
             }
         }
     }
 
+    /// Deals with those of one key, the latest first.
+    async fn recover_group(
+        self: &Arc<Self>,
+        group: Vec<Leftover>,
+        gateway: &impl Fn(&str) -> Option<Arc<Gateway>>,
+    ) -> Vec<Recovered> {
+        let (mut all, mut after) = (Vec::new(), After::Nothing);
+        for leftover in group {
+            let recovered = self.recover_one(&leftover, after, gateway).await;
+            after = after.and(recovered.outcome);
+            if recovered.outcome == Outcome::Later {
+                self.leftovers.lock().push(leftover);
+            }
+            all.push(recovered);
+        }
+        all
+    }
+
     async fn recover_one(
         self: &Arc<Self>,
         leftover: &Leftover,
+        after: After,
         gateway: &impl Fn(&str) -> Option<Arc<Gateway>>,
     ) -> Recovered {
         let record = leftover.has_record.then(|| journal::read(&leftover.place.record()));
@@ -122,6 +160,8 @@ impl Sessions {
         let record = record.and_then(Result::ok);
         let worth = leftover.worth(record.as_ref(), &self.boot);
         let Answer { object, condition, silence } = match (&record, &target) {
+            _ if after == After::Waiting => Answer::to_nothing(),
+            _ if after == After::Committed => Answer { object: Object::Otherwise, ..Answer::to_nothing() },
             (Some(Record { phase: Phase::Sealed(seal), entrusted, .. }), Some(target)) => {
                 ask(seal, entrusted.as_ref(), target).await
             }
@@ -132,7 +172,11 @@ impl Sessions {
         if outcome == Outcome::Later {
             return Recovered { object: name, outcome, path: None, error: silence };
         }
-        let done = self.carry_out(outcome, leftover, record, target, condition).await;
+        let why = match after {
+            After::Committed => "S3 has a file of that name that was closed after this one",
+            _ => "found at mount: the file was never closed, or its name has changed",
+        };
+        let done = self.carry_out((outcome, why), leftover, record, target, condition).await;
         match done {
             Ok((outcome, path, error)) => Recovered { object: name, outcome, path, error },
             Err(error) => Recovered { object: name, outcome: Outcome::Later, path: None, error: Some(error) },
@@ -141,7 +185,7 @@ impl Sessions {
 
     async fn carry_out(
         self: &Arc<Self>,
-        outcome: Outcome,
+        (outcome, why): (Outcome, &str),
         leftover: &Leftover,
         record: Option<Record>,
         target: Option<Target>,
@@ -168,10 +212,7 @@ impl Sessions {
                 }
             }
             Outcome::SetAside => {
-                let mut why = Error::new(
-                    Kind::Io,
-                    "found at mount: the file was never closed, or its name has changed",
-                );
+                let mut why = Error::new(Kind::Io, why);
                 if let Some(Record { upload: Some(id), released: Some(released), .. }) = &record {
                     let bytes: u64 = released.ranges.iter().map(|range| range.len()).sum();
                     why =

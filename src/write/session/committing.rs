@@ -82,7 +82,7 @@ impl Session {
         }
         self.ensure_journal(&mut core)?;
         let snapshot = core.content.snapshot();
-        let sealed = core.sealed(snapshot);
+        let sealed = core.sealed(snapshot, self.sessions.next_turn());
         let released = core.recorded_release();
         if let Some(journal) = &mut core.journal {
             journal.update(|record| {
@@ -203,6 +203,8 @@ pub(super) struct Sealed {
     pub(super) commit_id: String,
     pub(super) on_conflict: OnConflict,
     pub(super) description: DescriptionIs,
+    /// See [`Seal::turn`].
+    pub(super) turn: u64,
 }
 
 /// How what the object says about itself will stand to what it shall say.
@@ -215,13 +217,15 @@ pub(super) enum DescriptionIs {
 impl Sealed {
     /// As it is written down.
     pub(super) fn seal(&self) -> Seal {
-        seal_of(&self.target, &self.condition, &self.snapshot, self.commit_id.clone(), self.on_conflict)
+        let seal =
+            seal_of(&self.target, &self.condition, &self.snapshot, self.commit_id.clone(), self.on_conflict);
+        Seal { turn: self.turn, ..seal }
     }
 }
 
 impl Core {
     /// What a commit of this content takes with it.
-    pub(super) fn sealed(&mut self, snapshot: Snapshot) -> Sealed {
+    pub(super) fn sealed(&mut self, snapshot: Snapshot, turn: u64) -> Sealed {
         let commit_id = self.early.as_ref().map_or_else(commit::fresh_id, |early| early.commit_id.clone());
         // A request that is still to come has the description of this moment; an upload that
         // began earlier has that of its beginning.
@@ -229,7 +233,8 @@ impl Core {
         let description =
             if is_due && self.early.is_some() { DescriptionIs::Behind } else { DescriptionIs::Right };
         let (target, condition) = (self.target.clone(), self.condition.clone());
-        Sealed { target, snapshot, condition, commit_id, on_conflict: self.on_conflict, description }
+        let on_conflict = self.on_conflict;
+        Sealed { target, snapshot, condition, commit_id, on_conflict, description, turn }
     }
 }
 
@@ -250,5 +255,6 @@ pub(super) fn seal_of(
         content_type: target.object.content_type.clone(),
         storage_class: target.object.storage_class.clone(),
         on_conflict,
+        turn: 0,
     }
 }

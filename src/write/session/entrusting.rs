@@ -170,7 +170,7 @@ impl Session {
             self.ensure_journal(&mut core)?;
             let snapshot = core.content.seal();
             core.ahead_at_close();
-            core.sealed(snapshot)
+            core.sealed(snapshot, self.sessions.next_turn())
         };
         let file = sealed.snapshot.staged.file().cloned();
         let since = clock::now();
@@ -271,8 +271,10 @@ impl Core {
         gateway: Arc<Gateway>,
         key: &ObjectKey,
         condition: &Precondition,
+        turn: u64,
     ) -> Result<()> {
         let Some(entrusted) = &mut self.entrusted else { return Ok(()) };
+        entrusted.sealed.turn = turn;
         (entrusted.sealed.target.gateway, entrusted.sealed.target.key) = (gateway, key.clone());
         entrusted.sealed.condition = condition.clone();
         entrusted.has_head_start = false;

@@ -96,7 +96,7 @@ impl AtRest<'_> {
             }
             core.replaced = replaced;
             if core.entrusted.is_some() {
-                core.entrusted_to(Arc::clone(&gateway), &key, &condition)?;
+                core.entrusted_to(Arc::clone(&gateway), &key, &condition, self.session.sessions.next_turn())?;
             } else {
                 core.note_target(&gateway, &key, |_| {})?;
             }

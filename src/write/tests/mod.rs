@@ -7,6 +7,7 @@ mod releasing;
 mod short_disk;
 mod stopping;
 mod streaming;
+mod turns;
 mod zeros;
 
 use std::fs;
