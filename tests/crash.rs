@@ -85,6 +85,11 @@ impl Mortal {
         Some(object.content.to_bytes().to_vec())
     }
 
+    /// What an object says about itself.
+    fn noted(&self, key: &str, name: &str) -> Option<String> {
+        self.emulator.world().object(A, key)?.attributes.metadata.get(name).cloned()
+    }
+
     fn hold(&self, operation: &str) -> Gate {
         let gate = Gate::closed();
         self.emulator.world().faults.inject(On::operation(operation).always().hold_request(&gate));
@@ -187,6 +192,44 @@ fn files_that_were_closed_into_the_background_outlive_the_process() {
     assert_eq!(mortal.stored("copied").unwrap(), b"content 1\n");
     assert_eq!(mortal.stored("moved").unwrap(), b"content 2\n");
     assert_eq!((mortal.stored("file-2"), mortal.stored("file-3")), (None, None));
+}
+
+#[test]
+fn a_mode_that_is_set_while_a_commit_is_under_way_outlives_the_process() {
+    for flags in [&[][..], &["--commit", "background"]] {
+        let Some(mut mortal) = Mortal::new(flags) else { return };
+        mortal.run("printf old > f; sync f");
+        let gate = mortal.hold("PutObject");
+        let mut writing = mortal.shell("printf new >> f");
+        mortal.waits_at(&gate, 1);
+        mortal.run("chmod 640 f");
+        mortal.kill();
+        writing.wait().unwrap();
+        gate.open();
+        mortal.mount(flags);
+        mortal.until("the commit is finished", |mortal| mortal.stored("f").unwrap() == b"oldnew");
+        mortal.until("its mode is told", |mortal| mortal.noted("f", "mode").as_deref() == Some("33184"));
+        mortal.end();
+    }
+}
+
+#[test]
+fn a_mode_that_was_set_before_a_file_was_opened_outlives_the_process() {
+    let Some(mut mortal) = Mortal::new(&[]) else { return };
+    // S3 is known to copy here, so the next change may wait.
+    mortal.run("printf old > f; chmod 600 f; sync f");
+    // It sets the mode and goes on to write, and has not closed when the mount dies.
+    let writing = mortal.shell("chmod 640 f; (printf half; exec sleep 20) | dd of=f bs=4");
+    mortal.until("half is written", |mortal| {
+        let file = mortal.home.mount_point().join(A).join("f");
+        fs::metadata(file).is_ok_and(|file| file.len() == 4)
+    });
+    mortal.kill();
+    mortal.mount(&[]);
+    mortal.until("the mode is told", |mortal| mortal.noted("f", "mode").as_deref() == Some("33184"));
+    assert_eq!(mortal.stored("f").unwrap(), b"old");
+    drop(writing);
+    mortal.end();
 }
 
 #[test]

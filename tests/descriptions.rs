@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::support::{How, MIB, Mount, Options, THREE, World, eventually, failure, pattern};
 
-fn mode(mode: u32) -> AttributeChange {
+pub(crate) fn mode(mode: u32) -> AttributeChange {
     AttributeChange { mode: Some(mode), ..Default::default() }
 }
 
@@ -27,12 +27,12 @@ fn time(seconds: u64) -> AttributeChange {
 }
 
 /// What an object says of itself.
-fn noted(world: &World, path: &str, name: &str) -> Option<String> {
+pub(crate) fn noted(world: &World, path: &str, name: &str) -> Option<String> {
     world.object_at(path)?.attributes.metadata.get(name).cloned()
 }
 
 /// A mount that has seen that S3 copies in both buckets, and that it may write there.
-async fn at_work(world: &World, options: Options) -> Mount {
+pub(crate) async fn at_work(world: &World, options: Options) -> Mount {
     let mount = world.mount_with(options).await;
     for path in ["a/probe", "b/probe"] {
         mount.write_file(path, b"1").await.unwrap();
@@ -354,7 +354,6 @@ async fn what_is_refused_waits_for_the_next_mount() {
     refused(&world, &mount).await;
     world.faults.clear();
     let next = world.mount_with(options()).await;
-    next.namespace().resume_descriptions();
     next.namespace().tell_descriptions().await.unwrap();
     assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33152");
 }

@@ -35,6 +35,7 @@ mod ownership;
 mod policies;
 mod posix;
 mod process;
+mod promised;
 mod reading_ahead;
 mod real_tools;
 mod removed_while_open;

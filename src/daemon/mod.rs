@@ -16,6 +16,7 @@ pub(crate) mod identities;
 mod missing;
 pub(crate) mod rescue;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,8 +226,8 @@ async fn build(
     }
     let budget = Budget::new(settings.memory_bytes);
     let sessions = own_staging(write_options(settings), &budget, tasks).await?;
-    recover(&sessions, &buckets, tasks);
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
+    recover(&sessions, &namespace, tasks);
     let cache = open_cache(settings)?;
     let filesystem = Filesystem::new(Parts {
         namespace: Arc::clone(&namespace),
@@ -356,9 +357,13 @@ async fn own_staging(
 
 /// Deals with what an earlier process left behind, while the mount is in use already: every
 /// commit is conditional, so nothing written meanwhile is replaced.
-fn recover(sessions: &Arc<Sessions>, buckets: &[Bucket], tasks: &Tasks) {
-    let sessions = Arc::clone(sessions);
-    let gateways: Vec<Arc<Gateway>> = buckets.iter().map(|bucket| Arc::clone(&bucket.gateway)).collect();
+///
+/// What was to be said of objects comes after the commits: those may make the version that is meant, or demand the
+/// one that is there.
+fn recover(sessions: &Arc<Sessions>, namespace: &Arc<Namespace>, tasks: &Tasks) {
+    let (sessions, namespace) = (Arc::clone(sessions), Arc::clone(namespace));
+    let gateways: Vec<Arc<Gateway>> =
+        namespace.buckets().iter().map(|bucket| Arc::clone(&bucket.gateway)).collect();
     let left = tasks.spawn_until_stopped("recover", async move {
         let gateway =
             move |name: &str| gateways.iter().find(|gateway| gateway.bucket().as_str() == name).cloned();
@@ -366,8 +371,11 @@ fn recover(sessions: &Arc<Sessions>, buckets: &[Bucket], tasks: &Tasks) {
         loop {
             let recovered = sessions.recover(gateway.clone()).await;
             recovered.iter().for_each(tell_recovered);
-            let passes = |found: &Recovered| found.error.as_ref().is_some_and(|error| error.is_passing());
-            if !recovered.iter().any(|found| found.outcome == Outcome::Later && passes(found)) {
+            let passes = |found: &&Recovered| found.error.as_ref().is_some_and(|error| error.is_passing());
+            let later = recovered.iter().filter(|found| found.outcome == Outcome::Later).filter(passes);
+            let later: HashSet<String> = later.filter_map(|found| found.object.clone()).collect();
+            let is_held = |bucket: &str, key: &str| later.contains(&format!("s3://{bucket}/{key}"));
+            if namespace.resume_descriptions(is_held).await && later.is_empty() {
                 return;
             }
             tokio::time::sleep(pause).await;

@@ -144,6 +144,7 @@ impl Filesystem {
         {
             let mut state = file.state();
             (state.place, state.committed) = (Some(beside), Some(receipt.meta().clone()));
+            self.renew_promise(&mut state);
         }
         // The kernel has our pages under the name that shows another file now.
         self.pages.lock().remove(&file.ino);
@@ -157,6 +158,7 @@ impl Filesystem {
         if let Some(before) = state.committed.replace(meta.clone()) {
             state.replaced_here.push(before.etag);
         }
+        self.renew_promise(&mut state);
         // Under the lock: whoever removes the file has it lose its place and its name in one step.
         if let Some(place) = &state.place {
             // The kernel has the pages of what was written through it.
@@ -195,9 +197,13 @@ impl Filesystem {
             }
             if outcome.is_err() || state.place.is_none() || session.end() {
                 state.leave_session(outcome.as_ref().err(), &self.parts.defaults);
-                let place = state.place.clone();
+                let (place, promise) = (state.place.clone(), state.promise.take());
                 drop(state);
-                self.keep_description(place.as_ref(), &session, &outcome);
+                match &outcome {
+                    Err(_) if self.keep_description(place.as_ref(), &session, &outcome) => {}
+                    Err(_) if place.is_some() => self.namespace().promise_returned(promise),
+                    _ => self.namespace().promise_kept(promise),
+                }
                 if outcome.is_err() {
                     // What the kernel has was to become a version, and did not.
                     self.tell_changed(file.ino);
@@ -208,11 +214,11 @@ impl Filesystem {
     }
 
     /// What S3 would not hear of a file whose bytes it has is kept for later: nobody is left who could say it again.
-    fn keep_description(&self, place: Option<&Place>, session: &Session, outcome: &Result<()>) {
-        let (Some(place), Err(error)) = (place, outcome) else { return };
-        if let Some((version, new)) = session.hand_over_description() {
-            self.namespace().keep_refused_description(place, &version, &new, error);
-        }
+    /// Returns whether there was any.
+    fn keep_description(&self, place: Option<&Place>, session: &Session, outcome: &Result<()>) -> bool {
+        let (Some(place), Err(error)) = (place, outcome) else { return false };
+        let Some((version, new)) = session.hand_over_description() else { return false };
+        self.namespace().keep_refused_description(place, &version, &new, error)
     }
 
     /// The file was removed or replaced: what is open goes on without a name. `rest` is that of its session, if it had one
@@ -273,7 +279,9 @@ impl Filesystem {
                 rest.rename_target(gateway, key, condition.clone(), replaced).await?;
             }
         }
-        file.state().place = Some(place.clone());
+        let mut state = file.state();
+        state.place = Some(place.clone());
+        self.renew_promise(&mut state);
         Ok(())
     }
 }

@@ -56,9 +56,9 @@ impl Filesystem {
         let (place, committed, attributes, session) = {
             let mut state = file.state();
             state.attributes.apply(change, clock::now());
-            if let Some(session) = &state.session {
-                let user = noted(session, &state.attributes);
-                session.set_description(NewObject { user, ..session.description() });
+            if let Some(session) = state.session.clone() {
+                let new = NewObject { user: noted(&session, &state.attributes), ..session.description() };
+                self.describe_in_session(&mut state, &session, new)?;
             }
             (state.place.clone(), state.committed.clone(), state.attributes, state.session.clone())
         };
@@ -154,7 +154,10 @@ impl Filesystem {
         let Some((place, ((version, new), session))) = handed else { return Ok(()) };
         let meta =
             self.describe_file(&place, &version, &new).await.inspect_err(|_| session.owe_description())?;
-        file.state().committed = Some(meta);
+        let mut state = file.state();
+        state.committed = Some(meta);
+        // It is told, or another record has taken the place of this one.
+        state.promise = None;
         Ok(())
     }
 }

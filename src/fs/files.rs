@@ -183,6 +183,7 @@ impl Filesystem {
             writers: 1,
             handles: 1,
             passed: None,
+            promise: None,
             kept: None,
             claims_name: options.exclusive,
         };
@@ -214,6 +215,7 @@ impl Filesystem {
             writers: 0,
             handles: 0,
             passed: None,
+            promise: None,
             kept: None,
             claims_name: false,
         };
@@ -299,14 +301,15 @@ impl Filesystem {
         };
         let begun =
             self.ensure_readable(file, options).and_then(|()| self.begin_writing(file, options.truncate));
-        match (&begun, file.session()) {
-            (Ok(()), Some(session)) => {
-                if taken.is_some() {
-                    session.owe_description();
-                }
-                self.namespace().description_settled(taken);
+        let session = file.session();
+        match (&begun, session, taken) {
+            (Ok(()), Some(session), Some(taken)) => {
+                // Under one lock: a commit that is over tells what is owed then.
+                let mut state = file.state();
+                session.owe_description();
+                state.promise = Some(taken.into());
             }
-            _ => self.namespace().put_back(taken),
+            (_, _, taken) => self.namespace().put_back(taken),
         }
         begun
     }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use super::attr::{Attributes, Defaults};
 use super::awaited::Awaited;
 use crate::error::{Error, Kind, Result};
-use crate::namespace::{Directory, DirectoryStream, Ino, Place};
+use crate::namespace::{Directory, DirectoryStream, Ino, Place, Promise};
 use crate::read::{Backing, Reader, Rent};
 use crate::s3::{ETag, ObjectMeta};
 use crate::write::{Kept, Session};
@@ -73,6 +73,8 @@ pub(super) struct OpenState {
     pub(super) handles: u32,
     /// What the kernel reads by itself in all handles there are; `None` while they are read through us.
     pub(super) passed: Option<Arc<Backing>>,
+    /// What is written down of its description while the session has it.
+    pub(super) promise: Option<Promise>,
     /// Its bytes, once it is gone from S3.
     pub(super) kept: Option<Arc<Kept>>,
     /// It was created with O_EXCL: its name is claimed in S3 at the first flush.

@@ -17,6 +17,7 @@
 //! | `kinds.rs` | what `readdir` calls a link, and what a file |
 //! | `special.rs` | symbolic links, FIFOs, sockets, device nodes |
 //! | `describing.rs` | changes of mode, owner, times |
+//! | `promises.rs` | what of these is written down until S3 has it |
 //! | `moves.rs` | rename, unlink |
 //! | `xattr/` | extended attributes |
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
@@ -42,6 +43,7 @@ mod kinds;
 mod media_type;
 mod moves;
 mod passed;
+mod promises;
 mod small;
 mod space;
 mod special;

@@ -48,7 +48,7 @@ use parking_lot::Mutex;
 
 pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
 pub use self::changes::{described, put_new};
-pub use self::descriptions::{RefusedDescription, Taken, said};
+pub use self::descriptions::{Promise, RefusedDescription, Taken, said};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
@@ -185,7 +185,7 @@ impl Namespace {
             moves: Moves::new(journal("moves")),
             tasks,
         });
-        namespace.resume_descriptions();
+        namespace.find_left_descriptions();
         namespace.resume_moves();
         namespace
     }

@@ -85,7 +85,7 @@ pub use self::commit::CommitReceipt;
 pub use self::conflict::KeptBoth;
 pub use self::kept::Kept;
 pub use self::recovery::{Outcome, Recovered};
-pub use self::session::{AtRest, Closed, Occasion, Origin, Seek, Session};
+pub use self::session::{AtRest, Closed, Occasion, Origin, Owed, Seek, Session};
 
 /// How files are staged and sent.
 #[derive(Debug, Clone)]

@@ -33,6 +33,7 @@ use crate::support::{How, OWNER};
 /// A filesystem over both buckets, and what its kernel knows.
 pub(super) struct Mount {
     filesystem: Arc<Filesystem>,
+    namespace: Arc<Namespace>,
     sessions: Arc<Sessions>,
     gateways: Vec<Arc<Gateway>>,
     handles: Mutex<HashMap<Number, (Ino, HandleId)>>,
@@ -86,8 +87,9 @@ impl Mount {
         let defaults =
             Defaults { uid, gid, file_mode: 0o600, dir_mode: 0o755, mounted: SystemTime::UNIX_EPOCH };
         let gateways = buckets.iter().map(|bucket| Arc::clone(&bucket.gateway)).collect();
+        let namespace = Namespace::new(buckets, &naming, tasks.clone());
         let filesystem = Filesystem::new(Parts {
-            namespace: Namespace::new(buckets, &naming, tasks.clone()),
+            namespace: Arc::clone(&namespace),
             sessions: Arc::clone(&sessions),
             reading: read::Options::default(),
             cache: None,
@@ -96,7 +98,7 @@ impl Mount {
             tasks,
         });
         let (handles, known) = Default::default();
-        Self { filesystem, sessions, gateways, handles, known, staging }
+        Self { filesystem, namespace, sessions, gateways, handles, known, staging }
     }
 
     /// The contents of the files that could not be committed and were kept.
@@ -136,7 +138,9 @@ impl Mount {
             move |name: &str| gateways.iter().find(|gateway| gateway.bucket().as_str() == name).cloned();
         for _ in 0..100 {
             let recovered = self.sessions.recover(gateway.clone()).await;
-            if !recovered.iter().any(|found| found.outcome == Recovery::Later) {
+            if !recovered.iter().any(|found| found.outcome == Recovery::Later)
+                && self.namespace.resume_descriptions(|_, _| false).await
+            {
                 // Moves and descriptions are finished beside it.
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 return Ok(());

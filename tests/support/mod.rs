@@ -305,6 +305,8 @@ impl Mount {
         let (uid, gid) = OWNER;
         let mounted = SystemTime::UNIX_EPOCH;
         let namespace = Namespace::new(buckets, &naming, tasks.clone());
+        // Nothing in the staging directory of a fresh mount has to be finished before.
+        namespace.resume_descriptions(|_, _| false).await;
         let filesystem = Filesystem::new(Parts {
             namespace: Arc::clone(&namespace),
             sessions: Arc::clone(&sessions),

@@ -37,7 +37,7 @@ use crate::namespace::{BucketId, Directory, Entry, Ino, Node, Place};
 use crate::s3::object::STANDARD;
 use crate::s3::object::limits::USER_METADATA_BYTES_MAX;
 use crate::s3::{NewObject, ObjectAcl, ObjectMeta, S3ErrorKind, UserMetadata};
-use crate::write::Occasion;
+use crate::write::{Occasion, Session};
 
 /// What setting an attribute demands of the one that is there (setxattr(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,19 +298,16 @@ impl Filesystem {
         change: impl FnOnce(&mut NewObject) -> Result<()>,
     ) -> Result<()> {
         let _turn = file.turn().await;
-        let (session, place, committed, attributes) = {
+        if let Some(session) = file.session() {
+            self.redescribe_in_session(file, &session, change)?;
+            return self.bring_along(file, &session).await;
+        }
+        let (place, committed, attributes) = {
             let state = file.state();
-            (state.session.clone(), state.place.clone(), state.committed.clone(), state.attributes)
+            (state.place.clone(), state.committed.clone(), state.attributes)
         };
-        match (session, place, committed) {
-            (Some(session), _, _) => {
-                let mut new = NewObject { user: noted(&session, &attributes), ..session.description() };
-                change(&mut new)?;
-                session.set_description(new);
-                // Bytes that are still to be sent take the description along at the flush.
-                if session.owes_content() { Ok(()) } else { self.commit_changes(file, Occasion::Flush).await }
-            }
-            (None, Some(place), Some(meta)) => {
+        match (place, committed) {
+            (Some(place), Some(meta)) => {
                 let mut new = new_object(Some(&meta), &attributes);
                 change(&mut new)?;
                 let meta = self.describe_file(&place, &meta, &new).await?;
@@ -318,6 +315,29 @@ impl Filesystem {
                 Ok(())
             }
             _ => Err(removed()),
+        }
+    }
+
+    fn redescribe_in_session(
+        &self,
+        file: &OpenFile,
+        session: &Session,
+        change: impl FnOnce(&mut NewObject) -> Result<()>,
+    ) -> Result<()> {
+        let mut state = file.state();
+        let mut new = NewObject { user: noted(session, &state.attributes), ..session.description() };
+        change(&mut new)?;
+        self.describe_in_session(&mut state, session, new)
+    }
+
+    /// Has S3 hear what was set of a file that is being written, with its bytes where some are still to be sent.
+    async fn bring_along(&self, file: &Arc<OpenFile>, session: &Arc<Session>) -> Result<()> {
+        if session.is_entrusted() {
+            session.vouch_for_description().await
+        } else if session.owes_content() {
+            Ok(())
+        } else {
+            self.commit_changes(file, Occasion::Flush).await
         }
     }
 }

@@ -12,8 +12,8 @@
 //!                     └─ removed ─────────────────────────► nothing to be said any more
 //! ```
 //!
-//! **A change that waits is promised.** It is written down in the staging directory, and one that a dead process left
-//! is made up for by the next mount. An error would come when nobody listens, so only what is known to be allowed
+//! **A change that waits is promised.** It is written down in the staging directory, until S3 has it in whatever way
+//! ([`promised`]), and one that a dead process left is made up for by the next mount ([`records`]). An error would come when nobody listens, so only what is known to be allowed
 //! waits: this mount has written in the directory before, has had S3 copy in the bucket, and has heard of the version not
 //! long ago. Everything else is said at once, and its error is the caller's. What is refused all the same is kept
 //! ([`refused`]).
@@ -22,6 +22,7 @@
 //! here may replace, rename or remove the object: who wants to calls [`Namespace::take_description`] and is made to wait.
 
 mod journal;
+mod promised;
 mod records;
 mod refused;
 mod telling;
@@ -34,7 +35,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use self::journal::Journal;
+use self::journal::{Journal, Record};
+pub use self::promised::Promise;
 use self::refused::Refusal;
 pub use self::refused::RefusedDescription;
 use super::cache::{Answer, Marker, Presence};
@@ -49,6 +51,8 @@ use crate::s3::{NewObject, ObjectMeta};
 pub(super) struct Descriptions {
     after: Duration,
     journal: Journal,
+    /// What a dead process has left, and nobody has dealt with yet. Taken alone.
+    left: Mutex<Vec<Record>>,
     /// Taken alone.
     state: Mutex<State>,
     heard: Heard,
@@ -114,7 +118,8 @@ impl Taken {
 impl Descriptions {
     /// None yet. They wait so long, and are written down in that directory.
     pub(super) fn new(after: Duration, directory: Option<PathBuf>) -> Self {
-        Self { after, journal: Journal::new(directory), state: Mutex::default(), heard: Heard::default() }
+        let (left, state, heard) = Default::default();
+        Self { after, journal: Journal::new(directory), left, state, heard }
     }
 
     /// The version of a file or a marker, with what it shall say about itself, where S3 has yet to hear of it.
@@ -186,6 +191,10 @@ impl Namespace {
                 let told = self.tell(&subject, meta, new).await;
                 if let (Ok(_), Species::Directory) = (&told, species) {
                     self.times_are_told(place);
+                }
+                if told.is_ok() {
+                    // Of a promise, too: this is what was set last.
+                    self.forget_record(&subject);
                 }
                 self.put_back_unless(told.is_ok(), taken);
                 told

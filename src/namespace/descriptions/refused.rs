@@ -75,16 +75,17 @@ impl Namespace {
         self.bring_after(subject.clone(), pause);
     }
 
-    /// A description that a writer of the file owed S3, which has refused it, is kept for later.
+    /// A description that a writer of the file owed S3, which has refused it, is kept for later. Returns whether it is: of a
+    /// version that is gone there is nothing to be said.
     pub fn keep_refused_description(
         self: &Arc<Self>,
         place: &Place,
         version: &crate::s3::ObjectMeta,
         new: &crate::s3::NewObject,
         error: &Error,
-    ) {
+    ) -> bool {
         if !is_worth_keeping(error) {
-            return;
+            return false;
         }
         let subject = Subject { place: place.clone(), species: Species::File };
         let meta = super::described(version.etag.clone(), version.size, new);
@@ -96,6 +97,7 @@ impl Namespace {
         self.wait_for_its_turn(&subject, meta, None);
         self.keep_refused(&subject, error);
         self.drop_answer(place);
+        true
     }
 
     /// Why a description of this file was refused, once: for whoever opens it next.

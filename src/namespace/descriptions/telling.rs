@@ -144,4 +144,4 @@ fn joined(told: Option<Result<Result<()>, tokio::task::JoinError>>) -> Result<()
 }
 
 /// Descriptions that are told at once: as many as copies of a rename.
-const TOLD_AT_ONCE: usize = 32;
+pub(super) const TOLD_AT_ONCE: usize = 32;

@@ -42,6 +42,11 @@ pub enum Closed {
 }
 
 impl Entrusted {
+    /// The id of the commit, if it has begun, and so will not take along what is said from now on.
+    pub(super) fn begun(&self) -> Option<String> {
+        (self.is_sending || self.has_head_start).then(|| self.sealed.commit_id.clone())
+    }
+
     /// Has the commit say something else about the object. Returns whether it will.
     pub(super) fn describe(&mut self, object: NewObject) -> bool {
         if !self.is_sending {

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub use self::copying::Origin;
+pub use self::describing::Owed;
 pub use self::entrusting::Closed;
 pub use self::resting::AtRest;
 pub use self::space::Seek;
