@@ -2,16 +2,13 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use s3xmount::emulator::demo::{self, Rights};
 
-use crate::support::real::{Home, can_mount, text, umount};
+use crate::support::real::{Home, can_mount, python, text, umount};
 use crate::support::{MIB, World, pattern};
 
 /// A mount whose staging directory is a small disk.
@@ -46,8 +43,8 @@ impl Cramped {
         self.home.path().join("staging")
     }
 
-    fn create(&self, name: &str) -> File {
-        File::create(self.home.mount_point().join(demo::BUCKETS[0]).join(name)).unwrap()
+    fn bucket(&self) -> PathBuf {
+        self.home.mount_point().join(demo::BUCKETS[0])
     }
 
     fn log(&self) -> String {
@@ -65,23 +62,32 @@ impl Drop for Cramped {
 #[test]
 fn a_writer_is_told_that_the_disk_is_full_and_goes_on_when_it_is_not() {
     let Some(cramped) = Cramped::new(20) else { return };
-    let (file, other) = (cramped.create("scattered"), cramped.create("other"));
-    other.write_all_at(b"a little", 0).unwrap();
+    let story = "import errno,os,time\n\
+        piece=os.pread(os.open('../../piece',os.O_RDONLY),1<<20,0)\n\
+        def put(f,bytes,at):\n\
+        \twhile bytes:\n\
+        \t\twritten=os.pwrite(f,bytes,at)\n\
+        \t\tbytes,at=bytes[written:],at+written\n\
+        f,other=[os.open(name,os.O_WRONLY|os.O_CREAT) for name in ('scattered','other')]\n\
+        put(other,b'a little',0)\n\
+        try:\n\
+        \tfor at in reversed(range(40)): put(f,piece,at*3<<20)\n\
+        except OSError as full: print(os.strerror(full.errno))\n\
+        # Its maker gives up and takes it away; others find room again.\n\
+        os.remove('scattered'); os.close(f)\n\
+        begun=time.monotonic()\n\
+        while True:\n\
+        \ttry: put(other,piece,8); break\n\
+        \texcept OSError as full:\n\
+        \t\t# The kernel tells of the last close some time after it.\n\
+        \t\tif full.errno!=errno.ENOSPC or time.monotonic()>begun+60: raise\n\
+        os.fsync(other)";
     let piece = pattern(1, MIB);
-    let full = (0..40).rev().find_map(|at| file.write_all_at(&piece, at * 3 * MIB as u64).err()).unwrap();
-    assert_eq!(full.kind(), ErrorKind::StorageFull);
+    fs::write(cramped.home.path().join("piece"), &piece).unwrap();
+    assert_eq!(python(&cramped.bucket(), story), "No space left on device\n");
     let log = cramped.log();
     let told = format!("staging scattered in {}", cramped.disk().display());
     assert!(log.contains(&told), "which file, and where there is no room: {log}");
-    // Its maker gives up and takes it away; others find room again.
-    fs::remove_file(cramped.home.mount_point().join(demo::BUCKETS[0]).join("scattered")).unwrap();
-    drop(file);
-    // The kernel tells of the last close some time after it.
-    let begun = Instant::now();
-    while let Err(error) = other.write_all_at(&piece, 8) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "there is no room again: {error}");
-    }
-    other.sync_all().unwrap();
     assert_eq!(cramped.world.stored("a/other").unwrap(), [&b"a little"[..], &piece].concat());
 }
 
@@ -93,7 +99,7 @@ fn a_file_that_streams_may_be_larger_than_the_disk() {
     fs::write(&from, &bytes).unwrap();
     // By another process: whatever this one starts for other tests has its descriptors for a moment, and closes them,
     // which commits.
-    let to = cramped.home.mount_point().join(demo::BUCKETS[0]).join("streamed");
+    let to = cramped.bucket().join("streamed");
     let operands = [format!("if={}", from.display()), format!("of={}", to.display())];
     let dd = Command::new("dd").args(operands).args(["bs=1M", "conv=fsync"]).output().unwrap();
     assert!(dd.status.success(), "{}", text(&dd.stderr));

@@ -258,16 +258,17 @@ fn modes_and_times_are_changed() {
 
 #[test]
 fn large_files_go_up_in_parts_and_an_abort_that_is_denied_is_lived_with() {
-    let Some(mounted) = Mounted::new(&[]) else { return };
+    let Some(mounted) = Mounted::new(&["--negative-ttl", "1h"]) else { return };
     let large = pattern(7, 20 * MIB);
     fs::write(mounted.at("large"), &large).unwrap();
     assert!(mounted.world.stored("a/large").unwrap() == large);
     assert!(mounted.world.count("CompleteMultipartUpload") > 0);
-    // Given up halfway: somebody else has made that file meanwhile.
-    let mut file = File::create_new(mounted.at("given-up")).unwrap();
-    file.write_all(&large).unwrap();
+    // Given up at its end: somebody else has made that file, unseen.
+    assert_eq!(kind(fs::metadata(mounted.at("given-up"))), ErrorKind::NotFound);
     mounted.world.put("a/given-up", "theirs");
-    assert_eq!(kind(file.sync_all()), ErrorKind::AlreadyExists);
+    let mut file = File::create_new(mounted.at("given-up")).unwrap();
+    let written = file.write_all(&large).and_then(|()| file.sync_all());
+    assert_eq!(kind(written), ErrorKind::AlreadyExists);
     drop(file);
     assert_eq!(mounted.stored("given-up").unwrap(), "theirs");
     fs::write(mounted.at("after"), "works").unwrap();

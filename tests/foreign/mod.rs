@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use s3xmount::config::mount_point::is_mounted;
 use serde_json::Value;
 
+use crate::support::real::umount;
+
 #[test]
 fn with_every_grant_both_accounts_see_the_same_files() {
     let Some(foreign) = foreign() else { return };
@@ -538,13 +540,6 @@ impl Mount {
         assert!(umount(&mount_point, &[]), "{} is busy", mount_point.display());
         assert!(!is_mounted(&mount_point));
     }
-}
-
-fn umount(path: &Path, flags: &[&str]) -> bool {
-    let root = s3xmount::sys::effective_ids().0 == 0;
-    let mut command = if root { Command::new("umount") } else { Command::new("fusermount3") };
-    let flags = if root { flags } else { &["-u", "-z"] };
-    command.args(flags).arg(path).status().is_ok_and(|status| status.success())
 }
 
 fn run(program: &str, args: &[&str]) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use s3xmount::config::mount_point::is_mounted;
 use s3xmount::emulator::{RunningEmulator, demo};
@@ -98,12 +99,35 @@ impl Drop for Home {
     }
 }
 
-/// Unmounts, as this user may.
+/// Unmounts, as this user may. A mount that is busy is waited for: whatever this process starts for other tests has its
+/// descriptors too, until it has become its program.
 pub(crate) fn umount(path: &Path, flags: &[&str]) -> bool {
     let root = s3xmount::sys::effective_ids().0 == 0;
-    let mut command = if root { Command::new("umount") } else { Command::new("fusermount3") };
-    let flags = if root { flags } else { &["-u", "-z"] };
-    command.args(flags).arg(path).status().is_ok_and(|status| status.success())
+    let (program, flags) = if root { ("umount", flags) } else { ("fusermount3", &["-u", "-z"][..]) };
+    let mut is_over = false;
+    until("nobody is at work in it", || {
+        let output = Command::new(program).args(flags).arg(path).env("LC_ALL", "C").output().unwrap();
+        is_over = output.status.success();
+        is_over || !text(&output.stderr).contains("busy")
+    });
+    is_over
+}
+
+/// Looks again and again until it is so; a minute of no is a failure.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to this: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a story that holds files open, in a folder, and returns what it prints. It has a process to itself: whatever this
+/// one starts for other tests has its descriptors for a moment, and by closing them commits what was written.
+pub(crate) fn python(folder: &Path, story: &str) -> String {
+    let output = Command::new("python3").args(["-c", story]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
 }
 
 /// Whether this machine can mount; says so where it cannot.

@@ -497,25 +497,6 @@ async fn what_is_staged_and_set_aside_is_its_owners_alone() {
     assert!(all.iter().all(|path| mode(path) == 0o600), "{all:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whoever_reads_while_the_answer_to_a_commit_is_on_its_way_waits_for_it() {
-    let world = World::new().await;
-    let old = pattern(1, 3 * PART);
-    let session = world.begin("a", world.existing("a", &old).await);
-    write(&session, 0, b"edited").await;
-    let gate = Gate::closed();
-    world.inject(On::operation("CompleteMultipartUpload").hold_answer(&gate));
-    let commit = started(flush_owned(&session));
-    gate.reached_by(1).await;
-    // S3 has the new version, and here nobody has heard of it yet.
-    let reader = Arc::clone(&session);
-    let reading = started(async move { reader.read(2 * PART as u64, 100).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    gate.open();
-    assert_eq!(reading.await.unwrap().concat(), old[2 * PART..2 * PART + 100]);
-    let _receipt = commit.await.unwrap().unwrap();
-}
-
 /// Whoever took over the staging directory of `world` finds it as a crash at this moment leaves it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_that_was_being_settled_is_finished_under_its_second_name() {

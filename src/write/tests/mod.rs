@@ -3,6 +3,7 @@
 
 mod commits;
 mod conflicts_after_a_crash;
+mod reading;
 mod releasing;
 mod short_disk;
 mod stopping;
@@ -19,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -61,27 +63,8 @@ impl World {
     }
 
     async fn with(adjust: impl FnOnce(&mut Options), budget_mib: u64) -> Self {
-        let admin = json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
-        let user = User::new(ACCOUNT, "writer", AccessKey::new("AKIAWRITER", "secret")).policy(&admin);
-        let world = emulator::World::new().with_user(user).with_bucket(BucketSpec::new("bucket", ACCOUNT));
-        let emulator = RunningEmulator::start(world).unwrap();
-        let credentials = Credentials::new("AKIAWRITER", "secret", None, None, "test");
-        let endpoint = Endpoint {
-            credentials: SharedCredentialsProvider::new(credentials),
-            owner: Arc::new(NobodysKeys),
-            http: None,
-            url: Some(emulator.endpoint_url()),
-            server: s3::Server::Aws,
-            force_path_style: true,
-            variant: s3::Variant::default(),
-        };
-        let options = s3::Options {
-            bucket: BucketName::parse("bucket").unwrap(),
-            region: Some("us-east-1".into()),
-            region_hint: None,
-            rules: WriteRules::default(),
-        };
-        let gateway = Gateway::connect(&endpoint, options).await.unwrap();
+        let emulator = RunningEmulator::start(behind_the_gateway()).unwrap();
+        let gateway = gateway(emulator.endpoint_url(), None).await;
         let staging = tempfile::tempdir().unwrap();
         let mut options = options_in(staging.path());
         adjust(&mut options);
@@ -153,6 +136,34 @@ impl World {
             sessions.recover(move |bucket| (bucket == "bucket").then(|| Arc::clone(&gateway))).await;
         (sessions, recovered, directory)
     }
+}
+
+/// One bucket, and somebody who may do anything with it.
+fn behind_the_gateway() -> emulator::World {
+    let admin = json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
+    let user = User::new(ACCOUNT, "writer", AccessKey::new("AKIAWRITER", "secret")).policy(&admin);
+    emulator::World::new().with_user(user).with_bucket(BucketSpec::new("bucket", ACCOUNT))
+}
+
+/// A way to the bucket; without a client of its own through a socket.
+async fn gateway(url: String, http: Option<SharedHttpClient>) -> Arc<Gateway> {
+    let credentials = Credentials::new("AKIAWRITER", "secret", None, None, "test");
+    let endpoint = Endpoint {
+        credentials: SharedCredentialsProvider::new(credentials),
+        owner: Arc::new(NobodysKeys),
+        http,
+        url: Some(url),
+        server: s3::Server::Aws,
+        force_path_style: true,
+        variant: s3::Variant::default(),
+    };
+    let options = s3::Options {
+        bucket: BucketName::parse("bucket").unwrap(),
+        region: Some("us-east-1".into()),
+        region_hint: None,
+        rules: WriteRules::default(),
+    };
+    Gateway::connect(&endpoint, options).await.unwrap()
 }
 
 fn options_in(staging: &Path) -> Options {
