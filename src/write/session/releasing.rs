@@ -63,11 +63,14 @@ impl Session {
         }
     }
 
-    /// Waits while the disk is short and parts are on their way, of this file or another, whose room comes free when
-    /// they arrive.
+    /// While the disk is short, releases what can be, and waits for parts that are on their way, of this file or another,
+    /// whose room comes free when they arrive.
     pub(super) async fn room_on_disk(&self) {
         let disk = &self.sessions.disk;
         let awaited = disk.left();
+        if awaited == 0 {
+            return;
+        }
         loop {
             let progress = disk.progress.notified();
             tokio::pin!(progress);
@@ -79,17 +82,20 @@ impl Session {
         }
     }
 
-    /// Whether the disk is short, and not all of the parts have ended that were the first so many to leave.
+    /// Whether the disk is short of room that cannot be made now, and not all of the parts have ended that were the first
+    /// so many to leave.
     fn may_get_room(&self, awaited: u64) -> bool {
         let disk = &self.sessions.disk;
-        let is_under_way = |core: &Core| {
-            disk.ended() < awaited || core.ahead.as_ref().is_some_and(|ahead| ahead.sending() > 0)
-        };
-        if disk.ended() >= disk.left() || !disk.is_short() {
+        if !disk.is_short() {
             return false;
         }
         let mut core = self.core.lock();
-        is_under_way(&core) && (self.release(&mut core, ROOM_BYTES) == 0 || disk.is_short())
+        // What arrived while there was room enough is still here.
+        if self.release(&mut core, ROOM_BYTES) > 0 && !disk.is_short() {
+            return false;
+        }
+        let is_sending = core.ahead.as_ref().is_some_and(|ahead| ahead.sending() > 0);
+        disk.ended() < disk.left() && (is_sending || disk.ended() < awaited)
     }
 
     /// Releases what can be, because the disk is full. Returns whether that was anything.

@@ -101,6 +101,19 @@ async fn a_writer_of_small_pieces_leaves_room_for_the_record_of_what_is_released
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_who_is_slower_than_the_network_finds_room_too() {
+    let Some(cramped) = Cramped::new().await else { return };
+    let bytes = pattern(1, 3 * DISK_BYTES + 100);
+    let session = cramped.world.begin("a", Base::New);
+    for (i, piece) in bytes.chunks(4 << 10).enumerate() {
+        session.write((i * (4 << 10)) as u64, piece).await.unwrap();
+        session.parts_at_rest().await;
+    }
+    commit_something(&session).await;
+    assert!(cramped.world.object("a").unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_writer_waits_for_the_room_of_one_who_streams() {
     let Some(cramped) = Cramped::new().await else { return };
     let gate = cramped.hold_parts();
