@@ -7,15 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use s3xmount::config::mount_point::is_mounted;
 use s3xmount::emulator::demo::Rights;
 use s3xmount::emulator::store::Attributes;
 use s3xmount::emulator::{Content, RunningEmulator, demo};
 
-use crate::support::real::{Home, can_mount, text, umount};
+use crate::support::real::{Home, can_mount, text};
 
 const FILES: u64 = 200;
 
@@ -126,17 +124,6 @@ fn counted_in(emulator: &RunningEmulator, home: &Home, script: &str) -> BTreeMap
         .output()
         .unwrap();
     assert!(output.status.success(), "{script}: {}", text(&output.stdout));
-    assert!(umount(&home.mount_point(), &[]));
-    ended(home);
+    home.unmount();
     emulator.world().faults.counts()
-}
-
-/// Waits until the mount has said its last: umount(8) returns before that.
-fn ended(home: &Home) {
-    let begun = Instant::now();
-    while !std::fs::read_to_string(home.log()).unwrap().contains("unmounted") {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the mount does not come to an end");
-        std::thread::yield_now();
-    }
-    assert!(!is_mounted(&home.mount_point()));
 }

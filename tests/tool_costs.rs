@@ -1,4 +1,5 @@
-//! How many requests the tools' work costs, counted at the server. Each is a round trip that somebody waits for, and has its price.
+//! How many requests the tools' work costs, counted at the server to the end of the mount, as some of them come later.
+//! Each is a round trip that somebody waits for, and has its price.
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
@@ -8,7 +9,7 @@ use std::process::Command;
 use s3xmount::emulator::demo::{self, Rights};
 
 use crate::support::World;
-use crate::support::real::{Home, can_mount, text, umount};
+use crate::support::real::{Home, can_mount, text};
 
 /// Work with `FILES` small files, and what it may cost: per file, and beside that.
 struct Row {
@@ -35,7 +36,8 @@ const ROWS: &[Row] = &[
     },
     Row { what: "cp -a", before: "", script: "cp -a $TREE copy", per_file: 1, beside: 6 },
     Row { what: "tar x", before: "", script: "tar c -C $TREE . | tar x", per_file: 1, beside: 6 },
-    Row { what: "unzip", before: "", script: "unzip -q $TREE.zip", per_file: 1, beside: 6 },
+    // It closes a file before it says whose it is and how old.
+    Row { what: "unzip", before: "", script: "unzip -q $TREE.zip", per_file: 2, beside: 6 },
     Row {
         what: "cat of all",
         before: "cp -r $TREE copy; sleep 1",
@@ -99,11 +101,11 @@ fn the_tools_cost_no_more_requests_than_this() {
         shell(row.before, &work);
         world.forget_requests();
         shell(row.script, &work);
+        home.unmount();
         let (cost, limit) = (world.requests(), row.per_file * FILES + row.beside);
         if cost > limit {
             dear.push(format!("{}: {cost} requests, and not {limit}: {:?}", row.what, world.faults.counts()));
         }
-        assert!(umount(&home.mount_point(), &[]));
     }
     assert!(dear.is_empty(), "{}", dear.join("\n"));
 }

@@ -89,6 +89,15 @@ impl Home {
         ];
         self.command(&[flags, &common].concat())
     }
+
+    /// Unmounts, and waits until the mount has said its last: umount(8) returns before that.
+    pub(crate) fn unmount(&self) {
+        let is_last = |line: &&str| line.ends_with("unmounted");
+        let ends = || std::fs::read_to_string(self.log()).unwrap().lines().filter(is_last).count();
+        let before = ends();
+        assert!(umount(&self.mount_point(), &[]));
+        until("the mount has come to its end", || ends() > before);
+    }
 }
 
 impl Drop for Home {
