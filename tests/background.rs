@@ -28,9 +28,40 @@ fn hold(world: &World) -> Gate {
     gate
 }
 
+/// Holds all uploads, and has as many files closed as are sent at a time, so that the next one waits for its turn.
+async fn all_lanes_taken(world: &World, mount: &Mount) -> Gate {
+    let gate = hold(world);
+    for at in 0..LANES {
+        mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
+    }
+    gate.reached_by(LANES).await;
+    gate
+}
+
+/// Renames what waits behind the [lanes](all_lanes_taken). The gate opens when that is done, or waits for what is sent now.
+async fn rename_out_of_turn(mount: &Mount, from: &str, onto: &str, gate: &Gate) {
+    let renamed = mount.rename(from, onto);
+    tokio::pin!(renamed);
+    let is_renamed = tokio::select! {
+        outcome = &mut renamed => outcome.is_ok(),
+        () = gate.reached_by(LANES + 1) => false,
+    };
+    gate.open();
+    if !is_renamed {
+        renamed.await.unwrap();
+    }
+}
+
 async fn settled(world: &World, path: &str, bytes: &[u8]) {
     eventually("S3 has it", || async { world.stored(path).is_some_and(|stored| stored == bytes) }).await;
 }
+
+async fn nothing_waits(mount: &Mount) {
+    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+}
+
+/// So many files are sent at a time.
+const LANES: usize = 32;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_shows_its_bytes_from_its_close_on() {
@@ -49,7 +80,7 @@ async fn a_file_shows_its_bytes_from_its_close_on() {
     gate.open();
     settled(&world, "a/new", b"content").await;
     settled(&world, "a/welcome.txt", b"replaced").await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert_eq!(mount.read_file("a/new").await.unwrap(), b"content");
     assert_eq!(world.count("PutObject"), 2);
 }
@@ -111,7 +142,7 @@ async fn a_file_that_waits_is_renamed_removed_and_described() {
     };
     tokio::join!(biased; changed, async { gate.open() });
     settled(&world, "a/one", b"one").await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert!(world.stored("a/two").is_none() && world.stored("a/one.tmp").is_none());
     let shown = mount.stat("a/one").await.unwrap();
     assert_eq!((shown.mtime, shown.mode & 0o777), (mtime, 0o600));
@@ -125,19 +156,15 @@ async fn a_rename_before_the_upload_costs_nothing_and_takes_no_right_to_delete()
     let world = World::new();
     world.role_may(crate::support::THREE, &[""]);
     let mount = mount(&world).await;
-    let gate = hold(&world);
-    // More than are sent at a time, so the last one waits.
-    for at in 0..40 {
-        mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
-    }
-    gate.reached_by(32).await;
-    mount.rename("a/many-39", "a/many-renamed").await.unwrap();
+    let gate = all_lanes_taken(&world, &mount).await;
+    mount.write_file("a/many-more", b"x").await.unwrap();
+    mount.rename("a/many-more", "a/many-renamed").await.unwrap();
     assert_eq!(mount.read_file("a/many-renamed").await.unwrap(), b"x");
-    assert!(!mount.exists("a/many-39").await);
+    assert!(!mount.exists("a/many-more").await);
     gate.open();
     settled(&world, "a/many-renamed", b"x").await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
-    assert_eq!((world.count("CopyObject"), world.keys_below("a/many-").len()), (0, 40));
+    nothing_waits(&mount).await;
+    assert_eq!((world.count("CopyObject"), world.keys_below("a/many-").len()), (0, LANES + 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,25 +173,11 @@ async fn a_file_that_waits_to_replace_an_object_does_not_leave_it_behind_when_it
         let world = World::new();
         world.put("a/old", "what was there before");
         let mount = mount(&world).await;
-        let gate = hold(&world);
-        // As many as are sent at a time, so that this one waits.
-        for at in 0..32 {
-            mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
-        }
-        gate.reached_by(32).await;
+        let gate = all_lanes_taken(&world, &mount).await;
         mount.write_file("a/old", b"new").await.unwrap();
-        let renamed = mount.rename("a/old", onto);
-        tokio::pin!(renamed);
-        let is_renamed = tokio::select! {
-            outcome = &mut renamed => outcome.is_ok(),
-            () = gate.reached_by(33) => false,
-        };
-        gate.open();
-        if !is_renamed {
-            renamed.await.unwrap();
-        }
+        rename_out_of_turn(&mount, "a/old", onto, &gate).await;
         settled(&world, onto, b"new").await;
-        eventually("nothing waits", || async { mount.background().files == 0 }).await;
+        nothing_waits(&mount).await;
         assert!(!mount.exists("a/old").await && world.stored("a/old").is_none(), "{onto}");
     }
 }
@@ -173,30 +186,16 @@ async fn a_file_that_waits_to_replace_an_object_does_not_leave_it_behind_when_it
 async fn a_file_that_waits_is_in_s3_before_its_name_is_that_of_one_that_is_still_to_be_written() {
     let world = World::new();
     let mount = mount(&world).await;
-    let gate = hold(&world);
-    // As many as are sent at a time, so that the next one waits.
-    for at in 0..32 {
-        mount.write_file(&format!("a/many-{at}"), b"x").await.unwrap();
-    }
-    gate.reached_by(32).await;
+    let gate = all_lanes_taken(&world, &mount).await;
     mount.write_file("a/file", b"closed").await.unwrap();
     let other = mount.open("a/other", How::Overwrite).await.unwrap();
-    let renamed = mount.rename("a/other", "a/file");
-    tokio::pin!(renamed);
-    let is_renamed = tokio::select! {
-        outcome = &mut renamed => outcome.is_ok(),
-        () = gate.reached_by(33) => false,
-    };
-    gate.open();
-    if !is_renamed {
-        renamed.await.unwrap();
-    }
+    rename_out_of_turn(&mount, "a/other", "a/file", &gate).await;
     assert_eq!(world.stored("a/file").unwrap(), b"closed", "where a kill would leave it");
     other.write(0, b"written").await.unwrap();
     assert_eq!(mount.read_file("a/file").await.unwrap(), b"written");
     other.close().await.unwrap();
     settled(&world, "a/file", b"written").await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert!(world.stored("a/other").is_none());
 }
 
@@ -228,7 +227,7 @@ async fn a_directory_moves_with_what_waits_in_it() {
     for at in 0..20 {
         settled(&world, &format!("a/moved/{at}"), format!("file {at}").as_bytes()).await;
     }
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert!(world.keys_below("a/dir/").is_empty(), "{:?}", world.keys_below("a/dir/"));
 }
 
@@ -241,7 +240,7 @@ async fn a_large_file_is_sent_once() {
     assert!(mount.read_file("a/large").await.unwrap() == content);
     settled(&world, "a/large", &content).await;
     assert_eq!(world.count("UploadPart"), 3);
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +250,7 @@ async fn what_fails_for_good_is_set_aside_and_the_next_open_hears_of_it() {
     let refused = world.faults.inject(On::operation("PutObject").always().reject(403, "AccessDenied"));
     mount.write_file("a/new", b"precious").await.unwrap();
     eventually("it failed", || async { !mount.set_aside().is_empty() }).await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert!(refused.strikes() > 0);
     assert_eq!(mount.set_aside(), [b"precious".to_vec()]);
     assert!(!mount.exists("a/new").await);
@@ -305,7 +304,7 @@ async fn an_exclusive_file_with_content_hears_of_another_by_its_next_open() {
     world.put("a/new", "theirs");
     gate.open();
     eventually("it was found out", || async { !mount.set_aside().is_empty() }).await;
-    eventually("nothing waits", || async { mount.background().files == 0 }).await;
+    nothing_waits(&mount).await;
     assert_eq!(
         (mount.set_aside(), world.stored("a/new").unwrap()),
         (vec![b"ours".to_vec()], b"theirs".to_vec())

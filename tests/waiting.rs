@@ -66,8 +66,21 @@ impl Stage {
         gate
     }
 
-    fn wait_for(&self, gate: &Gate) {
+    /// A process that waits for the answer to such a request, and the gate that it waits behind.
+    fn held_up(&self, operation: &str, key: &str, command: &mut Command) -> (Process, Gate) {
+        let gate = self.silence(operation, key);
+        let process = Process::start(command);
         self.runtime.block_on(async { tokio::time::timeout(LONG, gate.reached_by(1)).await.unwrap() });
+        (process, gate)
+    }
+
+    /// One who reads and one who writes, both held up.
+    fn reader_and_writer(&self) -> [(Process, Gate); 2] {
+        let (large, new) = (self.path("large"), self.path("new"));
+        [
+            self.held_up("GetObject", "large", &mut shell(&format!("cat {}", large.display()))),
+            self.held_up("PutObject", "new", &mut shell(&format!("cp /etc/passwd {}", new.display()))),
+        ]
     }
 }
 
@@ -83,18 +96,19 @@ fn mount(home: &Home, emulator: &RunningEmulator) -> Process {
     daemon
 }
 
+fn shell(script: &str) -> Command {
+    // Whatever the tests were started in the background of ignores Ctrl-C, and what it starts inherits that.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,QUIT", "sh", "-c", &format!("exec {script}")]);
+    command
+}
+
 /// A process that does not outlive the test.
 struct Process(Child);
 
 impl Process {
     fn start(command: &mut Command) -> Self {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    fn shell(script: &str) -> Self {
-        // Whatever the tests were started in the background of ignores Ctrl-C, and what it starts inherits that.
-        let shell = ["--default-signal=INT,QUIT", "sh", "-c", &format!("exec {script}")];
-        Self::start(Command::new("env").args(shell))
     }
 
     fn signal(&self, name: &str) {
@@ -169,9 +183,7 @@ fn whoever_waits_can_be_interrupted() {
         ("CopyObject", "moved", format!("mv {} {}", path("welcome.txt"), path("moved"))),
     ];
     for (operation, key, command) in waits {
-        let gate = stage.silence(operation, key);
-        let mut process = Process::shell(&command);
-        stage.wait_for(&gate);
+        let (mut process, gate) = stage.held_up(operation, key, &mut shell(&command));
         assert!(process.is_running(), "{command}");
         process.signal("INT");
         assert!(!process.end(&command).success(), "{command}");
@@ -183,10 +195,8 @@ fn whoever_waits_can_be_interrupted() {
 #[test]
 fn a_reader_that_handles_the_signal_is_not_told_that_it_cannot_read() {
     let Some(stage) = Stage::new() else { return };
-    let gate = stage.silence("GetObject", "large");
     let script = format!("sh -c 'trap : INT; read -r line < {}; exit 0'", stage.path("large").display());
-    let mut process = Process::shell(&script);
-    stage.wait_for(&gate);
+    let (mut process, gate) = stage.held_up("GetObject", "large", &mut shell(&script));
     process.signal("INT");
     process.goes_on();
     gate.open();
@@ -196,11 +206,8 @@ fn a_reader_that_handles_the_signal_is_not_told_that_it_cannot_read() {
 #[test]
 fn a_process_that_exits_without_closing_its_files_waits_for_s3() {
     let Some(stage) = Stage::new() else { return };
-    let gate = stage.silence("PutObject", "new");
-    let new = stage.path("new");
-    let script = format!("sh -c 'exec 3> {0}; echo content >&3; exit 0'", new.display());
-    let mut process = Process::shell(&script);
-    stage.wait_for(&gate);
+    let script = format!("sh -c 'exec 3> {0}; echo content >&3; exit 0'", stage.path("new").display());
+    let (mut process, gate) = stage.held_up("PutObject", "new", &mut shell(&script));
     process.goes_on();
     gate.open();
     assert!(process.end("the file is in S3").success());
@@ -212,13 +219,13 @@ fn a_process_that_exits_without_closing_its_files_waits_for_s3() {
 #[test]
 fn a_process_that_becomes_another_program_waits_for_s3_and_goes_on() {
     let Some(stage) = Stage::new() else { return };
-    let gate = stage.silence("PutObject", "made");
     let script = "import os, sys\n\
                   file = open(sys.argv[1], 'wb', buffering=0)\n\
                   file.write(b'bytes')\n\
                   os.execv('/bin/true', ['true'])";
-    let mut becoming = Process::start(Command::new("python3").args(["-c", script]).arg(stage.path("made")));
-    stage.wait_for(&gate);
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(stage.path("made"));
+    let (mut becoming, gate) = stage.held_up("PutObject", "made", &mut python);
     becoming.goes_on();
     gate.open();
     assert!(becoming.end("it runs the other program").success());
@@ -228,11 +235,7 @@ fn a_process_that_becomes_another_program_waits_for_s3_and_goes_on() {
 #[test]
 fn a_mount_ends_as_often_as_it_is_told_to_whatever_the_server_does() {
     let Some(mut stage) = Stage::new() else { return };
-    let (reads, writes) = (stage.silence("GetObject", "large"), stage.silence("PutObject", "new"));
-    let mut reader = Process::shell(&format!("cat {}", stage.path("large").display()));
-    let mut writer = Process::shell(&format!("cp /etc/passwd {}", stage.path("new").display()));
-    stage.wait_for(&reads);
-    stage.wait_for(&writes);
+    let [(mut reader, reads), (mut writer, writes)] = stage.reader_and_writer();
     stage.daemon.signal("TERM");
     until("nobody else gets in", || !is_mounted(&stage.home.mount_point()));
     assert!(reader.is_running() && writer.is_running(), "they are still served");
@@ -252,11 +255,7 @@ fn a_mount_ends_as_often_as_it_is_told_to_whatever_the_server_does() {
 #[test]
 fn whoever_waits_for_a_mount_that_is_killed_hears_of_it() {
     let Some(mut stage) = Stage::new() else { return };
-    let (reads, writes) = (stage.silence("GetObject", "large"), stage.silence("PutObject", "new"));
-    let mut reader = Process::shell(&format!("cat {}", stage.path("large").display()));
-    let mut writer = Process::shell(&format!("cp /etc/passwd {}", stage.path("new").display()));
-    stage.wait_for(&reads);
-    stage.wait_for(&writes);
+    let [(mut reader, _reads), (mut writer, _writes)] = stage.reader_and_writer();
     stage.daemon.signal("KILL");
     stage.daemon.end("it is gone");
     assert!(!reader.end("the reader hears of it").success());
