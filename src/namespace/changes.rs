@@ -76,6 +76,10 @@ impl Namespace {
     pub async fn make_directory(&self, parent: Ino, place: &Place, new: &NewObject) -> Result<Entry> {
         self.ensure_writable(place.folder.bucket)?;
         let exists = || Error::new(Kind::Exists, format!("{} exists", place.name));
+        // A file may be committed while S3 is asked: its answer knows nothing of that, and the name is not pending after it.
+        if self.in_memory_exists(place) {
+            return Err(exists());
+        }
         let here = self.settle(&place.folder, &place.name).await?;
         if !here.presence.is_nothing() || self.in_memory_exists(place) {
             return Err(exists());
