@@ -175,6 +175,7 @@ mod tests {
             listing: ListingStatus::default(),
             missing: Vec::new(),
             lacking: Vec::new(),
+            silent: None,
         };
         let status = |devices: &[Option<&str>]| Status {
             mount_point: "/mnt".to_owned(),

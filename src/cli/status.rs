@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{Surroundings, Written};
 use crate::control::{
     self, BucketStatus, CacheStatus, IdentityStatus, KeptBothStatus, ListingStatus, MoveStatus,
-    RefusedDescriptionStatus, Status, TroubledStatus, WaitingStatus, WritingStatus,
+    RefusedDescriptionStatus, SilenceStatus, Status, TroubledStatus, WaitingStatus, WritingStatus,
 };
 
 /// What was asked for.
@@ -97,7 +97,9 @@ fn text(status: &Status, now: SystemTime) -> String {
             _ => format!(", session {}", bucket.identity + 1),
         };
         line(&mut text, 1, &format!("{:width$}  {}, {rights}{session}", source(bucket), bucket.region));
-        for words in limits(bucket, mount_point) {
+        for words in
+            bucket.silent.iter().map(|silent| silence(silent, now)).chain(limits(bucket, mount_point))
+        {
             line(&mut text, 2, &words);
         }
     }
@@ -192,6 +194,14 @@ fn source(bucket: &BucketStatus) -> String {
     }
 }
 
+/// That S3 does not answer, for whoever wonders why a program hangs.
+fn silence(silent: &SilenceStatus, now: SystemTime) -> String {
+    let SilenceStatus { since, requests, first, trouble } = silent;
+    let trouble = trouble.as_deref().map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+    let since = desk::moment(since, now);
+    format!("S3 does not answer since {since}{trouble}; requests that wait: {requests}, the first a {first}")
+}
+
 /// What does not work in a bucket, and what would make it work.
 fn limits(bucket: &BucketStatus, mount_point: &str) -> Vec<String> {
     let listing = match &bucket.listing {
@@ -269,6 +279,7 @@ mod tests {
             listing: ListingStatus::Open,
             missing: Vec::new(),
             lacking: Vec::new(),
+            silent: None,
         };
         Status {
             mount_point: "/mnt/b".to_owned(),
@@ -380,6 +391,23 @@ mod tests {
 ";
         let text = text(&status, clock::from_unix(1_767_225_600, 0));
         assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn whoever_wonders_why_a_program_hangs_is_told_that_s3_does_not_answer() {
+        let mut status = status();
+        status.buckets[1].silent = Some(SilenceStatus {
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            requests: 2,
+            first: "ListObjectsV2".to_owned(),
+            trouble: Some("Connection refused".to_owned()),
+        });
+        let expected = "\
+  photos = SampleBucketA/2024/  us-east-1, read-only, session 2
+    S3 does not answer since 2026-01-01 00:00:00 UTC (48 s ago) (Connection refused); requests that wait: 2, the first a ListObjectsV2
+";
+        let text = text(&status, clock::from_unix(1_767_225_600 + 48, 0));
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -39,6 +39,10 @@ use crate::fs::{
 use crate::name::FileName;
 use crate::sys;
 
+/// What fuser calls itself in the log as it answers. It takes for an error that the kernel does not want to hear the answer
+/// to an interruption any more, because what was interrupted is done.
+pub const ANSWERS_IN_THE_LOG: &str = "fuser::reply";
+
 /// Translates between fuser and a [`Filesystem`].
 #[derive(Debug)]
 struct Bridge {
@@ -84,10 +88,10 @@ impl Bridge {
 
 /// Parses a name or answers that no such name can be.
 macro_rules! name_or_refuse {
-    ($name:expr, $operation:expr, $reply:expr) => {
+    ($fs:expr, $name:expr, $operation:expr, $reply:expr) => {
         match FileName::from_os($name) {
             Ok(name) => name,
-            Err(error) => return finish($operation, $reply, Err::<(), _>(error), |_, ()| {}),
+            Err(error) => return finish(&$fs, $operation, $reply, Err::<(), _>(error), |_, ()| {}),
         }
     };
 }
@@ -103,10 +107,10 @@ impl fuser::Filesystem for Bridge {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let operation = Self::operation("lookup", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let parent = convert::ino(parent);
         if let Some(found) = self.fs.try_lookup(parent, &name) {
-            return finish(operation, reply, found, entry);
+            return finish(&self.fs, operation, reply, found, entry);
         }
         self.run(operation, reply, |fs| async move { fs.lookup(parent, &name).await }, entry);
     }
@@ -119,7 +123,7 @@ impl fuser::Filesystem for Bridge {
         let operation = Self::operation("getattr", ino, request);
         let ino = convert::ino(ino);
         if let Some(shown) = self.fs.try_attributes(ino) {
-            return finish(operation, reply, shown, attributes);
+            return finish(&self.fs, operation, reply, shown, attributes);
         }
         self.run(operation, reply, |fs| async move { fs.attributes(ino).await }, attributes);
     }
@@ -181,7 +185,7 @@ impl fuser::Filesystem for Bridge {
         reply: ReplyEntry,
     ) {
         let operation = Self::operation("mknod", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let Some(kind) = convert::made_kind(mode) else { return reply.error(Errno::EINVAL) };
         let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
         let work = |fs: Arc<Filesystem>| async move {
@@ -208,7 +212,7 @@ impl fuser::Filesystem for Bridge {
         reply: ReplyEntry,
     ) {
         let operation = Self::operation("mkdir", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let (parent, mode, owner) = (convert::ino(parent), mode & !umask, (request.uid(), request.gid()));
         let work = |fs: Arc<Filesystem>| async move {
             fs.make_directory(parent, &name, mode, owner).await.map(Found::Present)
@@ -218,21 +222,21 @@ impl fuser::Filesystem for Bridge {
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let operation = Self::operation("unlink", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let parent = convert::ino(parent);
         self.run(operation, reply, |fs| async move { fs.remove_file(parent, &name).await }, done);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let operation = Self::operation("rmdir", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let parent = convert::ino(parent);
         self.run(operation, reply, |fs| async move { fs.remove_directory(parent, &name).await }, done);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let operation = Self::operation("symlink", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let Some(target) = target.to_str().map(str::to_owned) else { return reply.error(Errno::EILSEQ) };
         let (parent, owner) = (convert::ino(parent), (request.uid(), request.gid()));
         let work = |fs: Arc<Filesystem>| async move {
@@ -252,8 +256,8 @@ impl fuser::Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let operation = Self::operation("rename", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
-        let new_name = name_or_refuse!(new_name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
+        let new_name = name_or_refuse!(self.fs, new_name, operation, reply);
         let replace = match flags {
             flags if flags.is_empty() => Replace::Allowed,
             RenameFlags::RENAME_NOREPLACE => Replace::Refused,
@@ -289,7 +293,7 @@ impl fuser::Filesystem for Bridge {
         reply: ReplyCreate,
     ) {
         let operation = Self::operation("create", parent, request);
-        let name = name_or_refuse!(name, operation, reply);
+        let name = name_or_refuse!(self.fs, name, operation, reply);
         let options = convert::open_options(OpenFlags(flags));
         let owner = (request.uid(), request.gid());
         let (parent, mode) = (convert::ino(parent), mode & !umask);
@@ -300,7 +304,7 @@ impl fuser::Filesystem for Bridge {
             return self.run(operation, reply, work, created);
         }
         let made = self.fs.create(parent, &name, mode, owner, options);
-        finish(operation, reply, made, created);
+        finish(&self.fs, operation, reply, made, created);
     }
 
     fn read(
@@ -320,7 +324,7 @@ impl fuser::Filesystem for Bridge {
         let operation = if is_direct { operation } else { operation.until_death() };
         let handle = HandleId(handle.0);
         if let Some(bytes) = self.fs.try_read(handle, offset, size) {
-            return finish(operation, reply, bytes, data);
+            return finish(&self.fs, operation, reply, bytes, data);
         }
         let awaiting = self.fs.await_read(handle, offset, size);
         let answer = |reply: ReplyData, bytes| {
@@ -394,7 +398,7 @@ impl fuser::Filesystem for Bridge {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let opened = self.fs.open_directory(convert::ino(ino));
-        finish(Self::operation("opendir", ino, request), reply, opened, |reply, handle| {
+        finish(&self.fs, Self::operation("opendir", ino, request), reply, opened, |reply, handle| {
             reply.opened(FileHandle(handle.0), FopenFlags::empty());
         });
     }
@@ -452,7 +456,7 @@ impl fuser::Filesystem for Bridge {
             false => reply.ok(),
         };
         if let Some(shown) = self.fs.try_attributes(ino) {
-            return finish(operation, reply, shown, answer);
+            return finish(&self.fs, operation, reply, shown, answer);
         }
         self.run(operation, reply, |fs| async move { fs.attributes(ino).await }, answer);
     }
@@ -484,7 +488,7 @@ impl fuser::Filesystem for Bridge {
         let ino = convert::ino(ino);
         let answer = move |reply: ReplyXattr, value: Vec<u8>| xattr(reply, size, &value);
         if let Some(value) = self.fs.try_xattr(ino, &name) {
-            return finish(operation, reply, value, answer);
+            return finish(&self.fs, operation, reply, value, answer);
         }
         self.run(operation, reply, |fs| async move { fs.xattr(ino, &name).await }, answer);
     }
@@ -498,7 +502,7 @@ impl fuser::Filesystem for Bridge {
             xattr(reply, size, &list);
         };
         if let Some(names) = self.fs.try_list_xattrs(ino) {
-            return finish(operation, reply, names, answer);
+            return finish(&self.fs, operation, reply, names, answer);
         }
         self.run(operation, reply, |fs| async move { fs.list_xattrs(ino).await }, answer);
     }
@@ -522,7 +526,7 @@ impl fuser::Filesystem for Bridge {
     ) {
         let operation = Self::operation("fallocate", ino, request);
         let Some(how) = convert::allocation(mode) else { return reply.error(Errno::EOPNOTSUPP) };
-        finish(operation, reply, self.fs.allocate(HandleId(handle.0), offset, length, how), done);
+        finish(&self.fs, operation, reply, self.fs.allocate(HandleId(handle.0), offset, length, how), done);
     }
 
     fn lseek(
@@ -537,7 +541,7 @@ impl fuser::Filesystem for Bridge {
         let operation = Self::operation("lseek", ino, request);
         // What else there is, the kernel answers by itself.
         let Some((offset, seek)) = convert::seek(offset, whence) else { return reply.error(Errno::EINVAL) };
-        finish(operation, reply, self.fs.seek(HandleId(handle.0), offset, seek), |reply, at| {
+        finish(&self.fs, operation, reply, self.fs.seek(HandleId(handle.0), offset, seek), |reply, at| {
             // No object is longer than an offset can say.
             reply.offset(i64::try_from(at).expect("within an object"));
         });

@@ -4,16 +4,17 @@
 //! Below that level the SDK writes requests with their signatures and tokens into the log, and no
 //! flag of ours can turn that on.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+mod file;
+
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+use self::file::LogFile;
 use crate::config::options::Key;
 use crate::config::{Failure, LogLevel, LogTarget, Settings};
+use crate::fuse;
 
 /// Starts logging as the settings say, for the rest of the process.
 ///
@@ -24,7 +25,7 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
     match &settings.log_target {
         LogTarget::Stderr => log.with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init(),
         LogTarget::File(path) => {
-            let file = open(path, &settings.staging_dir).map_err(|error| {
+            let file = LogFile::open(path, &settings.staging_dir).map_err(|error| {
                 Failure::new(format!("the log file {} cannot be written: {error}", path.display()))
                     .hint(format!("name another one with {}", Key::LogFile.spec().flag()))
             })?;
@@ -38,23 +39,13 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
 /// Our own lines from `level` on, and everybody's warnings.
 ///
 /// What aws-config warns of is quoted whole, answers with keys in them included; we say ourselves what
-/// was wrong with the base identity. And two libraries cry wolf: fuser warns when somebody else was first to unmount, and s3s calls
-/// every refusal of the demo's server an error.
+/// was wrong with the base identity. And two libraries cry wolf: fuser warns when somebody else was first to unmount, and
+/// has an error to tell when it answers an interruption of what is done by then, as after many a Ctrl-C; and s3s calls every
+/// refusal of the demo's server an error.
 fn filter(level: LogLevel) -> EnvFilter {
     let others = if level == LogLevel::Error { "error" } else { "warn" };
-    EnvFilter::new(format!("{others},aws_config=off,fuser=error,s3s=off,s3xmount={level}"))
-}
-
-/// Opens a log for appending. A long one is put aside first, so that two of them are the most there is.
-fn open(path: &Path, staging_dir: &Path) -> io::Result<File> {
-    if path.starts_with(staging_dir) {
-        // Names of objects are in the log, and names may be private.
-        DirBuilder::new().recursive(true).mode(0o700).create(staging_dir)?;
-    }
-    if std::fs::metadata(path).is_ok_and(|log| log.is_file() && log.len() > LOG_BYTES_MAX) {
-        std::fs::rename(path, path.with_added_extension("1"))?;
-    }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    let answers = fuse::ANSWERS_IN_THE_LOG;
+    EnvFilter::new(format!("{others},aws_config=off,fuser=error,{answers}=off,s3s=off,s3xmount={level}"))
 }
 
 /// A panic in the background would be written to nowhere.
@@ -66,11 +57,7 @@ fn log_panics() {
     }));
 }
 
-/// Weeks of ordinary days, and some hours of `--log-level trace`.
-const LOG_BYTES_MAX: u64 = 16 << 20;
-
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that fails here has found its fault")]
 mod tests {
     use super::*;
 
@@ -82,18 +69,10 @@ mod tests {
             rules.sort_unstable();
             let others = if level == LogLevel::Error { "error" } else { "warn" };
             let own = format!("s3xmount={level}");
-            let mut expected = [others, "aws_config=off", "fuser=error", "s3s=off", own.as_str()];
+            let mut expected =
+                [others, "aws_config=off", "fuser=error", "fuser::reply=off", "s3s=off", own.as_str()];
             expected.sort_unstable();
             assert_eq!(rules, expected);
         }
-    }
-
-    #[test]
-    fn a_long_log_is_put_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let (staging, log) = (dir.path().join("staging"), dir.path().join("staging/log"));
-        open(&log, &staging).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
-        assert_eq!(open(&log, &staging).unwrap().metadata().unwrap().len(), 0);
-        assert_eq!(std::fs::metadata(staging.join("log.1")).unwrap().len(), LOG_BYTES_MAX + 1);
     }
 }
