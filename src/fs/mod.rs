@@ -158,6 +158,11 @@ impl Filesystem {
         &self.parts.tasks
     }
 
+    /// Where an inode is below the mount point, for people; `None` for one whose name has gone.
+    pub fn path(&self, ino: Ino) -> Option<String> {
+        self.namespace().path(ino)
+    }
+
     /// Total, free and available space as `statfs` shows them. S3 has no limit; many tools want one.
     pub fn space(&self) -> Space {
         Space { total_bytes: 1 << 60, free_bytes: 1 << 60, files: 1 << 40 }

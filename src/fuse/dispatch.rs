@@ -68,13 +68,13 @@ pub(super) fn run<R, T>(
         let mut work = pin!(work);
         tokio::select! {
             biased;
-            outcome = &mut work => return finish(operation, reply, outcome, answer),
+            outcome = &mut work => return finish(&filesystem, operation, reply, outcome, answer),
             () = operation.caller.is_to_end() => reply.refuse(Errno::EINTR),
         }
-        tracing::debug!(%operation, "whoever waited for it is told to end");
+        tracing::debug!(operation = %Named(operation, &filesystem), "whoever waited for it is told to end");
         match work.await {
             Ok(value) => value.take_back(&filesystem).await,
-            Err(error) => log(operation, &error),
+            Err(error) => log(&filesystem, operation, &error),
         }
     };
     drop(fs.tasks().spawn("operation", task));
@@ -97,12 +97,12 @@ pub(super) fn run_at_once<R, T>(
     let first =
         catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
     match first {
-        Ok(Poll::Ready(outcome)) => finish(operation, reply, outcome, answer),
+        Ok(Poll::Ready(outcome)) => finish(fs, operation, reply, outcome, answer),
         // Polled again by its task, which it then wakes: a future minds its latest waker.
         Ok(Poll::Pending) => run(fs, operation, reply, work, answer),
         Err(_) => {
             let error = Error::new(Kind::Io, "a fault of s3xmount; its trace is on standard error");
-            finish(operation, reply, Err(error), answer);
+            finish(fs, operation, reply, Err(error), answer);
         }
     }
 }
@@ -118,6 +118,7 @@ pub(super) fn data(reply: fuser::ReplyData, bytes: ReadBytes) {
 
 /// Answers with what an operation came to.
 pub(super) fn finish<R: Refuse, T>(
+    fs: &Filesystem,
     operation: Operation,
     reply: R,
     outcome: Result<T>,
@@ -125,17 +126,17 @@ pub(super) fn finish<R: Refuse, T>(
 ) {
     match outcome {
         Ok(value) => {
-            tracing::debug!(%operation, "done");
+            tracing::debug!(operation = %Named(operation, fs), "done");
             answer(reply, value);
         }
         Err(error) => {
-            log(operation, &error);
+            log(fs, operation, &error);
             reply.refuse(super::errno::of(error.kind()));
         }
     }
 }
 
-/// An operation as the log names it.
+/// An operation of the kernel's.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation {
     pub(super) name: &'static str,
@@ -150,15 +151,25 @@ impl Operation {
     }
 }
 
-impl fmt::Display for Operation {
+/// An operation as the log names it: with the path below the mount point that it was asked for at, which of one about a
+/// name in a directory is the directory's.
+struct Named<'a>(Operation, &'a Filesystem);
+
+impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of inode {}", self.name, self.ino)
+        let Self(Operation { name, ino, .. }, fs) = self;
+        match fs.path(super::convert::ino(fuser::INodeNo(*ino))) {
+            // A name may have a line break in it, and the log has a line for each operation.
+            Some(path) => write!(f, "{name} at {}", path.escape_debug()),
+            None => write!(f, "{name} of a file that has no name any more"),
+        }
     }
 }
 
 /// One line for each failed operation. What an application may expect is no warning: a name
 /// that does not exist, a directory that is not empty.
-fn log(operation: Operation, error: &Error) {
+fn log(fs: &Filesystem, operation: Operation, error: &Error) {
+    let operation = Named(operation, fs);
     match error.kind() {
         _ if error.is_told() => tracing::debug!(%operation, %error, "refused, as was said before"),
         Kind::NotFound

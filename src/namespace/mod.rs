@@ -289,6 +289,13 @@ impl Namespace {
         self.inodes.lock().forget(ino, lookups)
     }
 
+    /// Where an inode is below the mount point, for people: `/` and the names from there on, with slashes between them.
+    /// `None` for one whose name has gone.
+    pub fn path(&self, ino: Ino) -> Option<String> {
+        let (_, names) = self.whereabouts(ino).ok()?;
+        Some(format!("/{}", names.iter().map(ToString::to_string).collect::<Vec<_>>().join("/")))
+    }
+
     fn whereabouts(&self, ino: Ino) -> Result<(Species, Vec<FileName>)> {
         let inodes = self.inodes.lock();
         let found = inodes.species(ino).zip(inodes.path(ino));
