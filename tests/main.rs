@@ -41,6 +41,7 @@ mod real_tools;
 mod removed_while_open;
 mod rights;
 mod role_sessions;
+mod silence;
 mod special_files;
 mod support;
 mod three_rights;

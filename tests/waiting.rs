@@ -13,7 +13,7 @@ use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::emulator::{Gate, On, RunningEmulator};
 use tokio::runtime::Runtime;
 
-use crate::support::real::{Home, can_mount};
+use crate::support::real::{Home, can_mount, text};
 
 const BUCKET: &str = demo::BUCKETS[0];
 
@@ -161,6 +161,22 @@ const LONG: Duration = Duration::from_secs(14);
 
 /// The mount looks this long several times whether somebody who waits is told to end.
 const SOME_LOOKS: Duration = Duration::from_millis(700);
+
+#[test]
+fn whoever_wonders_why_a_program_hangs_is_told_by_status() {
+    let Some(stage) = Stage::new() else { return };
+    let gate = Gate::closed();
+    stage.emulator.world().faults.inject(On::anything().bucket(BUCKET).always().hold_request(&gate));
+    let _reader = Process::shell(&format!("cat {}", stage.path("large").display()));
+    stage.wait_for(&gate);
+    let mount_point = stage.home.mount_point();
+    until("status says so", || {
+        let told = stage.home.s3xmount(&["status", mount_point.to_str().unwrap()]);
+        let told = text(&told.stdout);
+        told.contains("S3 does not answer since") && told.contains("requests that wait: ")
+    });
+    gate.open();
+}
 
 #[test]
 fn whoever_waits_can_be_interrupted() {

@@ -311,6 +311,22 @@ pub struct BucketStatus {
     /// What its server was found to lack that AWS has, and what follows; each a predicate, such as "knows no ACLs: ..".
     #[serde(default)]
     pub lacking: Vec<String>,
+    /// That S3 does not answer at the moment.
+    #[serde(default)]
+    pub silent: Option<SilenceStatus>,
+}
+
+/// Requests that S3 does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilenceStatus {
+    /// Since when nothing has come from it.
+    pub since: String,
+    /// How many requests wait.
+    pub requests: usize,
+    /// What the first of them asks for, such as `ListObjectsV2`.
+    pub first: String,
+    /// What the last attempt came to, if one has ended.
+    pub trouble: Option<String>,
 }
 
 /// What of a bucket can be listed.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials as Keys;
 
 use super::identities::Identities;
-use super::{missing, rescue};
+use super::{missing, rescue, silence};
 use crate::config::{CacheSettings, Failure, Identity, Settings};
 use crate::control::{
     self, Answer, BucketStatus, CacheStatus, Desk, IdentityStatus, MoveStatus, Request, Session, Status,
@@ -71,6 +71,7 @@ impl FrontDesk {
                 listing: missing::listing(&known),
                 missing: missing::all(bucket, caller.as_deref(), &known),
                 lacking: gateway.gaps().into_iter().map(|gap| gap.words().to_owned()).collect(),
+                silent: silence::status(gateway),
             }
         });
         Status {

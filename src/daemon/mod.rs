@@ -15,6 +15,7 @@ mod desk;
 pub(crate) mod identities;
 mod missing;
 pub(crate) mod rescue;
+mod silence;
 
 use std::collections::HashSet;
 use std::io;
@@ -98,6 +99,7 @@ async fn mounted(
     namespace.notify_missing(missing::logging(&settings, &identities));
     let looking = Arc::clone(&namespace);
     drop(tasks.spawn_until_stopped("look around", async move { looking.look_around().await }));
+    drop(tasks.spawn_until_stopped("watch for silence", silence::watch(Arc::clone(&namespace))));
     let since = clock::now();
     let desk = FrontDesk { settings, identities, namespace, sessions: Arc::clone(&sessions), since, cache };
     listen(place, desk, &listening);

@@ -25,6 +25,7 @@ use super::gaps::Server;
 use super::healing::{CredentialsOwner, Healing};
 use super::patience;
 use super::region::{Directions, Redirects, Residence};
+use super::silence::{Listening, Silence};
 
 /// How to reach S3, the same for all buckets of a mount.
 #[derive(Clone)]
@@ -73,16 +74,18 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(endpoint: &Endpoint, residence: &Residence) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, residence: &Residence, silence: &Arc<Silence>) -> Self {
         let redirects = Redirects(residence.clone());
         let config = config(endpoint, &residence.region())
             .endpoint_resolver(Directions::new(residence.clone()))
             .interceptor(redirects.clone())
             .retry_classifier(redirects)
+            .interceptor(Listening(Arc::clone(silence)))
             .accelerate(endpoint.variant.accelerate);
         let quick = config.clone().timeout_config(quick_timeouts());
         let mut bulk = config.timeout_config(bulk_timeouts());
-        bulk.set_http_client(Some(patience::limited(endpoint.http.clone().unwrap_or_else(connections))));
+        let limited = patience::limited(endpoint.http.clone().unwrap_or_else(connections), silence);
+        bulk.set_http_client(Some(limited));
         let copies = bulk.clone().accelerate(false);
         Self {
             quick: aws_sdk_s3::Client::from_conf(quick.build()),

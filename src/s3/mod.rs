@@ -43,6 +43,7 @@ mod latency;
 mod multipart;
 mod patience;
 mod region;
+mod silence;
 
 use std::fmt;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub use self::object::{
     ByteRange, ETag, NewObject, ObjectDetails, ObjectMeta, Precondition, UserMetadata, is_archive,
 };
 pub use self::put::Body;
+pub use self::silence::Silent;
 
 use self::acl::AclStanding;
 use self::client::Clients;
@@ -77,6 +79,7 @@ use self::gaps::Gaps;
 use self::integrity::Integrity;
 use self::latency::Latency;
 use self::region::{REGION_HEADER, Residence};
+use self::silence::Silence;
 use crate::name::{BucketName, ObjectKey};
 
 /// One bucket, and how we may act in it.
@@ -159,6 +162,7 @@ pub struct Gateway {
     acl: AclStanding,
     permits: Semaphore,
     latency: Latency,
+    silence: Arc<Silence>,
 }
 
 impl Gateway {
@@ -179,8 +183,9 @@ impl Gateway {
             None => find_region(&client::asking(&endpoint, hint), &options, hint, endpoint.server).await?,
         };
         let residence = Residence::new(options.bucket.as_str(), &region);
+        let silence = Arc::default();
         Ok(Arc::new(Self {
-            clients: Clients::new(&endpoint, &residence),
+            clients: Clients::new(&endpoint, &residence, &silence),
             bucket: options.bucket,
             residence,
             rules: options.rules,
@@ -190,6 +195,7 @@ impl Gateway {
             acl: AclStanding::default(),
             permits: Semaphore::new(REQUESTS_MAX),
             latency: Latency::default(),
+            silence,
         }))
     }
 
@@ -237,6 +243,11 @@ impl Gateway {
     /// The shortest time that an answer took to begin, of late; `None` before the first answer.
     pub fn latency(&self) -> Option<Duration> {
         self.latency.shortest()
+    }
+
+    /// What waits for S3, if nothing has come from it in this bucket for at least so long.
+    pub fn silent(&self, at_least: Duration) -> Option<Silent> {
+        self.silence.lasting(at_least)
     }
 
     fn request(&self, operation: &'static str, key: Option<&str>) -> RequestName {

@@ -34,13 +34,18 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The same connections, with patience that ends.
-pub(super) fn limited(connections: SharedHttpClient) -> SharedHttpClient {
-    SharedHttpClient::new(Limited(connections))
+use super::silence::Silence;
+
+/// The same connections, with patience that ends. `silence` hears of each piece that one of them takes.
+pub(super) fn limited(connections: SharedHttpClient, silence: &Arc<Silence>) -> SharedHttpClient {
+    SharedHttpClient::new(Limited { connections, silence: Arc::clone(silence) })
 }
 
 #[derive(Debug)]
-struct Limited(SharedHttpClient);
+struct Limited {
+    connections: SharedHttpClient,
+    silence: Arc<Silence>,
+}
 
 impl HttpClient for Limited {
     fn http_connector(
@@ -48,12 +53,16 @@ impl HttpClient for Limited {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(LimitedConnector(self.0.http_connector(settings, components)))
+        let connector = self.connections.http_connector(settings, components);
+        SharedHttpConnector::new(LimitedConnector { connector, silence: Arc::clone(&self.silence) })
     }
 }
 
 #[derive(Debug)]
-struct LimitedConnector(SharedHttpConnector);
+struct LimitedConnector {
+    connector: SharedHttpConnector,
+    silence: Arc<Silence>,
+}
 
 impl HttpConnector for LimitedConnector {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
@@ -63,10 +72,11 @@ impl HttpConnector for LimitedConnector {
         let progress = Arc::new(Mutex::new(Instant::now()));
         if carries_bytes {
             let whole = std::mem::replace(request.body_mut(), SdkBody::taken());
-            let pieces = Pieces { whole, rest: Bytes::new(), progress: Arc::clone(&progress) };
+            let (progress, silence) = (Arc::clone(&progress), Arc::clone(&self.silence));
+            let pieces = Pieces { whole, rest: Bytes::new(), progress, silence };
             *request.body_mut() = SdkBody::from_body_1_x(pieces);
         }
-        let answer = self.0.call(request);
+        let answer = self.connector.call(request);
         HttpConnectorFuture::new(async move {
             tokio::select! {
                 biased;
@@ -118,6 +128,7 @@ struct Pieces {
     whole: SdkBody,
     rest: Bytes,
     progress: Arc<Mutex<Instant>>,
+    silence: Arc<Silence>,
 }
 
 impl Body for Pieces {
@@ -129,6 +140,7 @@ impl Body for Pieces {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         *self.progress.lock() = Instant::now();
+        self.silence.end();
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.whole).poll_frame(context))
                 .map(|frame| frame.map(Frame::into_data))
@@ -203,7 +215,8 @@ mod tests {
         request.set_method(method).expect("a method");
         request.headers_mut().insert("amz-sdk-request", format!("attempt={attempt}; max=10"));
         let begun = Instant::now();
-        let connector = LimitedConnector(SharedHttpConnector::new(Slow { piece }));
+        let connector =
+            LimitedConnector { connector: SharedHttpConnector::new(Slow { piece }), silence: Arc::default() };
         let error = connector.call(request).await.expect_err("nobody answers");
         (begun.elapsed(), error)
     }
