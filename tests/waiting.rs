@@ -70,8 +70,13 @@ impl Stage {
     fn held_up(&self, operation: &str, key: &str, command: &mut Command) -> (Process, Gate) {
         let gate = self.silence(operation, key);
         let process = Process::start(command);
-        self.runtime.block_on(async { tokio::time::timeout(LONG, gate.reached_by(1)).await.unwrap() });
+        self.wait_for(&gate);
         (process, gate)
+    }
+
+    /// Waits until a request stands at the gate.
+    fn wait_for(&self, gate: &Gate) {
+        self.runtime.block_on(async { tokio::time::timeout(LONG, gate.reached_by(1)).await.unwrap() });
     }
 
     /// One who reads and one who writes, both held up.
@@ -167,7 +172,7 @@ fn whoever_wonders_why_a_program_hangs_is_told_by_status() {
     let Some(stage) = Stage::new() else { return };
     let gate = Gate::closed();
     stage.emulator.world().faults.inject(On::anything().bucket(BUCKET).always().hold_request(&gate));
-    let _reader = Process::shell(&format!("cat {}", stage.path("large").display()));
+    let _reader = Process::start(&mut shell(&format!("cat {}", stage.path("large").display())));
     stage.wait_for(&gate);
     let mount_point = stage.home.mount_point();
     until("status says so", || {
