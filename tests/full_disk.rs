@@ -105,3 +105,17 @@ fn a_file_that_streams_may_be_larger_than_the_disk() {
     assert!(dd.status.success(), "{}", text(&dd.stderr));
     assert!(cramped.world.stored("a/streamed").unwrap() == bytes);
 }
+
+#[test]
+fn what_was_synchronised_makes_room_for_what_is_written_next() {
+    let Some(cramped) = Cramped::new(40) else { return };
+    let bytes = pattern(3, 120 * MIB);
+    let from = cramped.home.path().join("from");
+    fs::write(&from, &bytes).unwrap();
+    let to = cramped.home.mount_point().join(demo::BUCKETS[0]).join("synchronised");
+    let operands = [format!("if={}", from.display()), format!("of={}", to.display())];
+    // Each write(2) is in S3 before the next one.
+    let dd = Command::new("dd").args(operands).args(["bs=4M", "oflag=sync"]).output().unwrap();
+    assert!(dd.status.success(), "{}; {}", text(&dd.stderr), cramped.log());
+    assert!(cramped.world.stored("a/synchronised").unwrap() == bytes);
+}

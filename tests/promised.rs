@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::descriptions::{at_work, mode, noted};
-use crate::support::{How, Mount, Options, World, failure};
+use crate::support::{How, MIB, Mount, Options, World, failure, pattern};
 
 /// A mount that writes down what it has not told S3 yet, and the one that comes after its death.
 struct Mortal {
@@ -170,4 +170,24 @@ async fn a_writer_who_fails_gives_back_what_waited() {
     mortal.mount.namespace().tell_descriptions().await.unwrap();
     assert_eq!((mortal.mode().as_str(), mortal.records()), ("33184", 0));
     assert_eq!(mortal.world.stored("a/f").unwrap(), b"bytes");
+}
+
+#[tokio::test]
+async fn what_is_set_when_parts_have_left_outlives_the_process() {
+    let mortal = Mortal::new().await;
+    let gate = Gate::closed();
+    mortal.world.faults.inject(On::operation("CopyObject").key("f").times(1).hold_request(&gate));
+    let (mount, mut writing) = (Arc::clone(&mortal.mount), JoinSet::new());
+    writing.spawn(async move {
+        let file = mount.open("a/f", How::Overwrite).await?;
+        file.write(0, &pattern(1, 20 * MIB)).await?;
+        file.change(mode(0o640)).await?;
+        file.close().await
+    });
+    // The upload began with another mode, and is complete.
+    gate.reached_by(1).await;
+    assert_eq!((mortal.mode().as_str(), mortal.records()), ("33188", 1));
+    let (world, _home, _next) = mortal.die().await;
+    assert_eq!(noted(&world, "a/f", "mode").unwrap(), "33184");
+    assert!(world.stored("a/f").unwrap() == pattern(1, 20 * MIB));
 }

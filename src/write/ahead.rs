@@ -260,6 +260,11 @@ impl<P> Ahead<P> {
         self.is_stopped = true;
     }
 
+    /// Where the first part begins that left, or is to.
+    pub fn start(&self) -> u64 {
+        self.parts.first().map_or(self.filling.range.start, |part| part.range.start)
+    }
+
     /// How many parts are on their way.
     pub fn sending(&self) -> usize {
         self.sending

@@ -34,6 +34,8 @@ pub struct Content {
     released: RangeSet,
     /// What S3 does not have, or will not have once the running commit is over.
     dirty: Claim,
+    /// How often bytes were taken out of the staging file that are elsewhere.
+    releases: u64,
     /// Whether the local files are removed already, or somebody else takes care of them.
     leaves_files: bool,
 }
@@ -98,6 +100,7 @@ impl Content {
             overlay: Overlay::Absent,
             released: RangeSet::default(),
             dirty: Claim::from(size),
+            releases: 0,
             leaves_files: false,
         }
     }
@@ -126,6 +129,11 @@ impl Content {
     /// Whether a commit is reading the staged layer, or what came meanwhile has not moved down.
     pub fn has_overlay(&self) -> bool {
         !matches!(self.overlay, Overlay::Absent)
+    }
+
+    /// Whether a commit is reading the staged layer.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.overlay, Overlay::Above(_))
     }
 
     /// The staging file, once a byte was written.
@@ -330,9 +338,42 @@ impl Content {
         if let Some(file) = self.staged.file() {
             // First: what is half punched may not be taken for zeros.
             self.released.insert(range);
+            self.releases += 1;
             file.punch(range)?;
         }
         Ok(())
+    }
+
+    /// Takes bytes out of the staging file that the version in S3 has too, which shows there from then on: about
+    /// `bytes_max` of them, as far as they lie before `before`. No commit may be running. Returns how many that were.
+    ///
+    /// # Errors
+    /// Those of fallocate(2).
+    pub fn release_clean(&mut self, before: u64, bytes_max: u64) -> io::Result<u64> {
+        assert!(!self.is_sealed(), "a commit reads what is staged");
+        let (Some(base), Some(file)) = (&self.base, self.staged.file().cloned()) else { return Ok(0) };
+        let whole = ByteRange { start: 0, end: before.min(self.size).min(base.size) };
+        let claimed = self.staged.claim().pieces(whole).into_iter().filter(|(_, is_staged)| *is_staged);
+        let clean = claimed.flat_map(|(range, _)| self.dirty.pieces(range)).filter(|(_, is_dirty)| !is_dirty);
+        let clean: Vec<ByteRange> = clean.map(|(range, _)| range).filter(|range| !range.is_empty()).collect();
+        let mut sum = 0;
+        for range in clean {
+            if sum >= bytes_max {
+                break;
+            }
+            // First, as above.
+            self.staged.show(range);
+            self.releases += 1;
+            file.punch(range)?;
+            sum += range.len();
+        }
+        Ok(sum)
+    }
+
+    /// How often bytes were taken out of the staging file that are elsewhere now. Whoever has read from a
+    /// [segment](Self::segments) while this became another may have read a hole.
+    pub fn releases(&self) -> u64 {
+        self.releases
     }
 
     /// The bytes that are only in the unfinished upload.
@@ -466,6 +507,7 @@ mod tests {
         Zero { at: u64, length: u64 },
         ShowMore { length: u64 },
         Release { at: u64, length: u64 },
+        ReleaseClean { before: u64 },
         Truncate { size: u64 },
         Seal,
         Conclude,
@@ -473,7 +515,7 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = (0_u8..15, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
+        let step = (0_u8..17, 0_u64..60, 1_u64..20).prop_map(|(what, at, length)| match what {
             0..4 => Step::Write { at, length },
             4 | 5 => Step::Truncate { size: at },
             6 => Step::Seal,
@@ -481,6 +523,7 @@ mod tests {
             8 | 9 => Step::Zero { at, length },
             10 | 11 => Step::Release { at, length },
             14 => Step::ShowMore { length },
+            15 | 16 => Step::ReleaseClean { before: at },
             _ => Step::Drain,
         });
         proptest::collection::vec(step, 1..30)
@@ -526,6 +569,11 @@ mod tests {
                     }
                 }
                 Step::Release { .. } => {}
+                Step::ReleaseClean { before } => {
+                    if !self.content.is_sealed() {
+                        self.content.release_clean(before, 20).unwrap();
+                    }
+                }
                 Step::ShowMore { length } => {
                     let size = (self.model.len() as u64 + length).min(self.base.len() as u64);
                     if !self.content.has_overlay() && size > self.model.len() as u64 {

@@ -5,13 +5,19 @@
 //! writers wait then, and what they have in hand, and the records of what is released, still finds room.
 //! Nobody waits for more than what was on its way when he began to. A disk that is full of other
 //! things says so after that.
+//!
+//! Room comes also from files that nobody is writing to at the moment: *lenders* are the sessions that may have something
+//! staged that S3 has.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::session::Session;
 use crate::sys;
 
 /// The disk below the staging directory, and how many parts of all files are on their way.
@@ -22,11 +28,36 @@ pub(super) struct Disk {
     ended: AtomicU64,
     /// Rings when a part of any file has arrived, or failed to, and the room that it leaves is free.
     pub(super) progress: Notify,
+    /// By their addresses. Taken alone.
+    lenders: Mutex<HashMap<usize, Weak<Session>>>,
 }
 
 impl Disk {
     pub(super) fn below(directory: Arc<Path>) -> Self {
-        Self { directory, left: AtomicU64::new(0), ended: AtomicU64::new(0), progress: Notify::new() }
+        let (left, ended, progress, lenders) = Default::default();
+        Self { directory, left, ended, progress, lenders }
+    }
+
+    /// Takes note of a session that may have something staged that S3 has.
+    pub(super) fn lends(&self, session: &Arc<Session>) {
+        self.lenders.lock().insert(Arc::as_ptr(session).addr(), Arc::downgrade(session));
+    }
+
+    /// The session is over.
+    pub(super) fn lends_no_more(&self, session: &Session) {
+        self.lenders.lock().remove(&std::ptr::from_ref(session).addr());
+    }
+
+    /// Whether any session may have something staged that S3 has.
+    pub(super) fn has_lenders(&self) -> bool {
+        !self.lenders.lock().is_empty()
+    }
+
+    /// The sessions that may have something staged that S3 has, but for this one.
+    pub(super) fn lenders_beside(&self, session: &Session) -> Vec<Arc<Session>> {
+        let own = std::ptr::from_ref(session).addr();
+        let lenders = self.lenders.lock();
+        lenders.iter().filter(|(at, _)| **at != own).filter_map(|(_, lender)| lender.upgrade()).collect()
     }
 
     /// Takes note of a part that leaves.

@@ -35,7 +35,7 @@
 //! - A journal record exists from before the first local effect of a session until after the
 //!   last effect of its commit in S3. So a staging file without one is of no use to anybody.
 //! - Only [`commit`] makes a [`CommitReceipt`].
-//! - The session's lock is never held across an await, and nothing else is locked under it.
+//! - The session's lock is never held across an await, and nobody waits for another session's under it.
 
 pub mod ahead;
 pub mod aside;

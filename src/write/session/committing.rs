@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::s3::object::{ByteRange, Precondition};
 use crate::write::ahead::Ahead;
 use crate::write::commit::{self, BegunUpload, Commit, CommitReceipt, NoteUpload};
-use crate::write::content::Snapshot;
+use crate::write::content::{Content, Snapshot};
 use crate::write::held::Held;
 use crate::write::journal::{Phase, Seal};
 use crate::write::{OnConflict, Target};
@@ -59,7 +59,12 @@ impl Session {
             Ok(receipt) => receipt,
             Err(error) => self.after_lost_race(sealed, error).await?,
         };
+        if description == DescriptionIs::Behind {
+            // Until it is told, whoever hears of the version is to know that it is not.
+            self.core.lock().description_is_due = true;
+        }
         self.conclude(&receipt);
+        self.sessions.disk.lends(self);
         Ok((receipt, description))
     }
 
@@ -155,8 +160,15 @@ impl Session {
     /// session; what could not be moved stays in the staging directory, and recovery keeps it.
     pub(super) fn move_down(&self) {
         let step = |is_sealed: bool| {
-            let content = &mut self.core.lock().content;
-            if is_sealed { content.unseal().map(|()| true) } else { content.drain() }
+            let core = &mut *self.core.lock();
+            let step = |content: &mut Content| match is_sealed {
+                true => content.unseal().map(|()| true).map_err(Error::from),
+                false => content.drain().map_err(Error::from),
+            };
+            match step(&mut core.content) {
+                Err(error) if self.make_room(core, &error) => step(&mut core.content),
+                moved => moved,
+            }
         };
         let mut moved = step(true);
         while let Ok(true) = moved {
@@ -165,7 +177,7 @@ impl Session {
         match moved {
             Ok(_) => self.core.lock().begin_ahead(self.sessions.options.part_bytes),
             Err(error) => {
-                self.fail(Error::from(error).context("staging what was written during a commit"));
+                self.fail(error.context("staging what was written during a commit"));
             }
         }
     }

@@ -156,6 +156,9 @@ impl Departure {
 
 impl Drop for Departure {
     fn drop(&mut self) {
+        if self.part.is_some() {
+            self.session.sessions.disk.lends(&self.session);
+        }
         self.session.sent(self.number, self.part.take());
     }
 }

@@ -101,6 +101,7 @@ impl Drop for Session {
     /// The bytes of a session that nobody closed are kept, as after a crash. One that was closed, and whose commit broke off
     /// because this process ends, is for recovery to go on with.
     fn drop(&mut self) {
+        self.sessions.disk.lends_no_more(self);
         let core = self.core.get_mut();
         let phase = core.journal.as_ref().map(|journal| &journal.record().phase);
         let is_committed_later = core.entrusted.is_some() || matches!(phase, Some(Phase::Sealed(_)));

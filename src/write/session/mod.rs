@@ -11,6 +11,7 @@ mod departing;
 mod describing;
 mod ending;
 mod entrusting;
+mod lending;
 mod reading;
 mod releasing;
 mod resting;

@@ -20,11 +20,12 @@ impl Session {
     pub async fn read(self: &Arc<Self>, offset: u64, size: u64) -> Result<Vec<Bytes>> {
         let range = ByteRange { start: offset, end: offset.saturating_add(size) };
         loop {
-            let (segments, target, base, kept) = {
+            let (segments, target, base, kept, releases) = {
                 let core = self.core.lock();
                 core.check()?;
                 let (target, base) = (core.target.clone(), core.content.base().cloned());
-                (core.content.segments(range), target, base, core.kept.clone())
+                let releases = core.content.releases();
+                (core.content.segments(range), target, base, core.kept.clone(), releases)
             };
             let mut pieces = Vec::new();
             let mut replaced = false;
@@ -55,7 +56,8 @@ impl Session {
                     (Home::Zeros | Home::Base, _) => pieces.push(zeros(segment.range)),
                 }
             }
-            if !replaced {
+            // Something that was released meanwhile may have been read as a hole.
+            if !replaced && self.core.lock().content.releases() == releases {
                 return Ok(pieces);
             }
         }

@@ -9,7 +9,6 @@
 //! What cannot be had that way is said: bytes of an upload that somebody aborted are lost with it. An
 //! upload with the only copy is never aborted by us, and named in the log and in the record of what is set aside.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,10 +55,10 @@ impl Session {
         // A few at once: each time the record is written anew.
         let surplus = (taken > limit).then(|| taken - limit + limit / 64);
         if let Some(surplus) = surplus {
-            self.release(core, surplus);
+            self.find_room(core, surplus);
         }
         if core.has_releasable() && self.sessions.disk.is_short() {
-            self.release(core, ROOM_BYTES);
+            self.find_room(core, ROOM_BYTES);
         }
     }
 
@@ -67,6 +66,9 @@ impl Session {
     /// whose room comes free when they arrive.
     pub(super) async fn room_on_disk(&self) {
         let disk = &self.sessions.disk;
+        if disk.has_lenders() && disk.is_short() {
+            self.find_room(&mut self.core.lock(), ROOM_BYTES);
+        }
         let awaited = disk.left();
         if awaited == 0 {
             return;
@@ -99,13 +101,12 @@ impl Session {
     }
 
     /// Releases what can be, because the disk is full. Returns whether that was anything.
-    pub(super) fn make_room(&self, core: &mut Core, error: &io::Error) -> bool {
-        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        is_full && self.release(core, ROOM_BYTES) > 0
+    pub(super) fn make_room(&self, core: &mut Core, error: &Error) -> bool {
+        error.kind() == Kind::NoSpace && self.find_room(core, ROOM_BYTES) > 0
     }
 
     /// Releases about `bytes` of parts that have arrived; returns how many that were.
-    fn release(&self, core: &mut Core, bytes: u64) -> u64 {
+    pub(super) fn release(&self, core: &mut Core, bytes: u64) -> u64 {
         if core.content.has_overlay() || !matches!(core.life, Life::Live) {
             return 0;
         }
@@ -202,6 +203,7 @@ impl Session {
             core.measure();
             core.note_base(&version);
             drop(core);
+            self.sessions.disk.lends(self);
             self.tell(&receipt);
         });
         self.move_down();
@@ -226,7 +228,7 @@ impl Core {
     }
 
     /// Looks how much of the disk the staging file takes; returns what all of them take.
-    fn measure(&mut self) -> u64 {
+    pub(super) fn measure(&mut self) -> u64 {
         let bytes = self.content.staging_file().map_or(0, |file| file.bytes_on_disk());
         self.usage.set(bytes)
     }

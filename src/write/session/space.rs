@@ -59,12 +59,11 @@ impl Session {
     /// # Errors
     /// Those of the local filesystem, and what a failed commit came to.
     pub fn seek(&self, offset: u64, seek: Seek) -> Result<Option<u64>> {
-        let (size, segments) = {
-            let core = self.core.lock();
-            core.check()?;
-            let size = core.content.size();
-            (size, core.content.segments(ByteRange { start: offset, end: size }))
-        };
+        // Locked to the end: what is released meanwhile would be a hole.
+        let core = self.core.lock();
+        core.check()?;
+        let size = core.content.size();
+        let segments = core.content.segments(ByteRange { start: offset, end: size });
         if offset >= size {
             return Ok(None);
         }

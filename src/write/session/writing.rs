@@ -80,17 +80,15 @@ impl Session {
             return Ok(());
         }
         check_size(offset.saturating_add(bytes.len() as u64))?;
-        self.ensure_journal(core)?;
-        core.touched = true;
-        let mut staged = core.content.write(offset, bytes);
+        let mut staged = self.write_down(core, offset, bytes);
         if let Err(error) = &staged
             && self.make_room(core, error)
         {
-            staged = core.content.write(offset, bytes);
+            staged = self.write_down(core, offset, bytes);
         }
         staged.map_err(|error| {
             let (key, directory) = (&core.target.key, self.sessions.directory.display());
-            Error::from(error).context(format!("staging {key} in {directory}"))
+            error.context(format!("staging {key} in {directory}"))
         })?;
         self.keep_independent(core);
         if !core.content.has_overlay()
@@ -100,6 +98,12 @@ impl Session {
             ready.into_iter().for_each(|part| self.let_leave(core, part));
         }
         Ok(())
+    }
+
+    fn write_down(&self, core: &mut Core, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.ensure_journal(core)?;
+        core.touched = true;
+        Ok(core.content.write(offset, bytes)?)
     }
 }
 

@@ -154,3 +154,59 @@ async fn a_disk_that_is_full_of_other_things_says_so_once_everything_has_arrived
     commit_something(&session).await;
     assert!(cramped.world.object("a").unwrap() == bytes[..at], "what was acknowledged is in S3");
 }
+
+/// Writes all of `bytes` backwards, so that no part of them can leave ahead.
+async fn write_backwards(session: &Arc<Session>, bytes: &[u8]) {
+    for (i, piece) in bytes.chunks(MIB / 2).enumerate().collect::<Vec<_>>().into_iter().rev() {
+        session.write((i * (MIB / 2)) as u64, piece).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_synchronised_makes_room_for_what_follows() {
+    let Some(cramped) = Cramped::new().await else { return };
+    let bytes = pattern(1, 3 * DISK_BYTES);
+    let session = cramped.world.begin("a", Base::New);
+    // Too little at a time for parts to leave: all of it is staged when it is synchronised.
+    for (i, piece) in bytes.chunks(2 * MIB).enumerate() {
+        session.write((i * 2 * MIB) as u64, piece).await.unwrap();
+        assert!(session.commit(Occasion::Sync).await.unwrap().is_some());
+    }
+    assert!(read(&session, 0, bytes.len()).await == bytes);
+    assert!(cramped.world.object("a").unwrap() == bytes);
+    session.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_synchronised_makes_room() {
+    let Some(cramped) = Cramped::new().await else { return };
+    let bytes = pattern(1, 12 * MIB);
+    let (idle, busy) = (cramped.world.begin("a", Base::New), cramped.world.begin("b", Base::New));
+    write_backwards(&idle, &bytes).await;
+    assert!(idle.commit(Occasion::Sync).await.unwrap().is_some());
+    write_backwards(&busy, &bytes).await;
+    assert!(read(&idle, 0, bytes.len()).await == bytes && read(&busy, 0, bytes.len()).await == bytes);
+    write(&idle, MIB, b"edited").await;
+    for (session, key) in [(&idle, "a"), (&busy, "b")] {
+        commit_something(session).await;
+        session.close().await.unwrap();
+        assert!(cramped.world.object(key).unwrap()[2 * MIB..] == bytes[2 * MIB..]);
+    }
+    assert_eq!(&cramped.world.object("a").unwrap()[MIB..MIB + 6], b"edited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_others_that_have_arrived_make_room() {
+    let Some(cramped) = Cramped::new().await else { return };
+    let bytes = pattern(1, 15 * MIB);
+    let (idle, busy) = (cramped.world.begin("a", Base::New), cramped.world.begin("b", Base::New));
+    write(&idle, 0, &bytes).await;
+    idle.parts_at_rest().await;
+    write_backwards(&busy, &bytes[..9 * MIB]).await;
+    for (session, key, length) in [(&idle, "a", bytes.len()), (&busy, "b", 9 * MIB)] {
+        commit_something(session).await;
+        session.close().await.unwrap();
+        assert!(cramped.world.object(key).unwrap() == bytes[..length]);
+    }
+    assert_eq!(cramped.world.unfinished_uploads(), 0);
+}
