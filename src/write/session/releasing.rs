@@ -66,11 +66,8 @@ impl Session {
     /// whose room comes free when they arrive.
     pub(super) async fn room_on_disk(&self) {
         let disk = &self.sessions.disk;
-        if disk.has_lenders() && disk.is_short() {
-            self.find_room(&mut self.core.lock(), ROOM_BYTES);
-        }
         let awaited = disk.left();
-        if awaited == 0 {
+        if awaited == 0 && !disk.has_lenders() {
             return;
         }
         loop {
@@ -93,7 +90,7 @@ impl Session {
         }
         let mut core = self.core.lock();
         // What arrived while there was room enough is still here.
-        if self.release(&mut core, ROOM_BYTES) > 0 && !disk.is_short() {
+        if self.find_room(&mut core, ROOM_BYTES) > 0 && !disk.is_short() {
             return false;
         }
         let is_sending = core.ahead.as_ref().is_some_and(|ahead| ahead.sending() > 0);
