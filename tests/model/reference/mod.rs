@@ -273,7 +273,37 @@ impl Reference {
             let after = state.possible(one).into_iter();
             possible.extend(after.map(|(first, state)| (Outcome::both(first, second.clone()), state)));
         }
+        possible.extend(
+            self.joined(one, two).into_iter().map(|(open, next)| (Outcome::both(Outcome::Done, open), next)),
+        );
+        possible.extend(
+            self.joined(two, one).into_iter().map(|(open, next)| (Outcome::both(open, Outcome::Done), next)),
+        );
         possible
+    }
+
+    /// A last close is not the last when somebody opens the file for writing while its commit is under way: he goes on with
+    /// the session, and so with what that commit comes to, although nobody waited for it.
+    fn joined(&self, one: &Op, two: &Op) -> Possible {
+        let (Op::Land { number: closed }, Op::Open { number: opened, .. }) = (one, two) else {
+            return Vec::new();
+        };
+        let Handle { file, writes: true, .. } = self.handles[closed] else { return Vec::new() };
+        let committed =
+            |state: &Self| state.commit(file, Occasion::LastClose).into_iter().map(|(_, next)| next);
+        let before = committed(self).flat_map(|state| state.possible(two));
+        let after = self.possible(two).into_iter();
+        let after = after.flat_map(|(open, state)| {
+            committed(&state).map(move |next| (open.clone(), next)).collect::<Vec<_>>()
+        });
+        let is_joined = |(_, state): &(Outcome, Self)| {
+            state.handles.get(opened).is_some_and(|at| at.file == file && at.writes)
+        };
+        let mut joined: Possible = before.chain(after).filter(is_joined).collect();
+        for (_, state) in &mut joined {
+            state.handles.remove(closed);
+        }
+        joined
     }
 
     fn done(&self) -> Possible {
