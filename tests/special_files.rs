@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use s3xmount::error::Kind;
 use s3xmount::fs::{Access, FileKind, OpenOptions, Special};
 
-use crate::support::{How, Mount, OWNER, World, failure};
+use crate::support::{How, Mount, OWNER, Options, World, failure};
 
 #[tokio::test]
 async fn fifos_sockets_and_device_nodes_are_kept_by_their_mode() {
@@ -76,6 +77,27 @@ async fn a_listing_calls_links_links_however_far_down_they_are() {
     assert_eq!(kinds(&mount, "a/bin").await, expected, "what was made here is known");
     let other = world.mount().await;
     assert_eq!(kinds(&other, "a/bin").await, expected, "and what others made is asked for");
+}
+
+#[tokio::test]
+async fn a_link_that_was_made_here_is_followed_for_nothing_until_others_replace_it() {
+    let world = World::new();
+    let mount = world.mount_with(Options { lifetime: Duration::ZERO, ..Options::default() }).await;
+    let (parent, name) = mount.parent("a/link").await.unwrap();
+    let made = mount.filesystem().make_symlink(parent, &name, "../target", OWNER).await.unwrap();
+    world.forget_requests();
+    let ino = made.attributes.ino;
+    assert_eq!(mount.filesystem().read_symlink(ino).await.unwrap(), b"../target");
+    mount.rename("a/link", "a/moved").await.unwrap();
+    assert_eq!(mount.filesystem().read_symlink(ino).await.unwrap(), b"../target");
+    assert_eq!(world.count("GetObject"), 0);
+    // Another mount makes another link of that name.
+    let other = world.mount().await;
+    other.remove("a/moved").await.unwrap();
+    let (parent, name) = other.parent("a/moved").await.unwrap();
+    other.filesystem().make_symlink(parent, &name, "elsewhere", OWNER).await.unwrap();
+    let ino = mount.stat("a/moved").await.unwrap().ino;
+    assert_eq!(mount.filesystem().read_symlink(ino).await.unwrap(), b"elsewhere");
 }
 
 #[tokio::test]
@@ -151,7 +173,7 @@ async fn a_directory_shows_when_its_names_last_changed_until_it_is_told_otherwis
     file.close().await.unwrap();
     assert_eq!(mtime().await, made, "bytes are no names");
 
-    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(981_173_106);
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(981_173_106);
     let change = s3xmount::fs::AttributeChange { mtime: Some(long_ago), ..Default::default() };
     mount.change("a/d", change).await.unwrap();
     mount.namespace().tell_descriptions().await.unwrap();

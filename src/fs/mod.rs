@@ -110,6 +110,7 @@ pub struct Filesystem {
     open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
     /// The version whose pages the kernel may keep, per inode that was opened.
     pages: Mutex<HashMap<Ino, crate::s3::ETag>>,
+    made_links: special::MadeLinks,
     on_changed: OnceLock<OnChanged>,
     store_pages: OnceLock<StorePages>,
     /// The kernel reads no files by itself.
@@ -134,6 +135,7 @@ impl Filesystem {
             handles: HandleTable::default(),
             open_files: Mutex::default(),
             pages: Mutex::default(),
+            made_links: special::MadeLinks::default(),
             on_changed: OnceLock::new(),
             store_pages: OnceLock::new(),
             passing_refused: AtomicBool::new(false),
