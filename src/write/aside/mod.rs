@@ -30,8 +30,8 @@ use super::staging::{Layer, OVERLAY, RECORD, StagingFile, UNFINISHED};
 use super::{SET_ASIDE, Sessions, Target};
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
-use crate::s3::Gateway;
 use crate::s3::object::{ByteRange, NewObject, Precondition};
+use crate::s3::{Gateway, S3ErrorKind};
 
 /// A file that was set aside.
 #[derive(Debug, Clone)]
@@ -212,6 +212,7 @@ impl Sessions {
         let _lock = file.lock()?;
         let begun = file.begun(&gateway, rescue)?;
         let commit = self.rescue_of(file, gateway, rescue)?;
+        ensure_base_is_there(&commit, file).await?;
         let receipt = commit.run(begun).await?;
         file.remove()?;
         Ok(receipt)
@@ -278,6 +279,27 @@ impl Sessions {
             Some(journal) => journal.lock().update(|record| record.upload = Some(id.to_owned())),
             None => Ok(()),
         })
+    }
+}
+
+/// What is not here must still be in S3, under whatever name and condition the rest is to go there.
+async fn ensure_base_is_there(commit: &Commit, file: &AsideFile) -> Result<()> {
+    let Some(base) = &commit.snapshot.base else { return Ok(()) };
+    let key = commit.base_key.as_ref().unwrap_or(&commit.target.key);
+    match commit.target.gateway.head(key).await {
+        Ok(meta) if meta.etag == base.etag => Ok(()),
+        Err(error) if !matches!(error.kind(), S3ErrorKind::Absent | S3ErrorKind::Denied) => Err(error.into()),
+        _ => {
+            let bytes = file.elsewhere_bytes.map_or_else(|| "some".to_owned(), |bytes| bytes.to_string());
+            Err(Error::new(
+                Kind::InvalidArgument,
+                format!(
+                    "{}: {bytes} of its bytes were only in the version that it builds on, which somebody else has \
+                     replaced or removed; what was written here can be taken out (the rest is zeros then)",
+                    file.name
+                ),
+            ))
+        }
     }
 }
 

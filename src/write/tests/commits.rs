@@ -437,6 +437,22 @@ async fn what_was_set_aside_can_be_committed_after_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_is_not_whole_without_the_version_that_it_builds_on() {
+    let world = World::new().await;
+    let base = world.existing("log", b"one\ntwo\n").await;
+    set_aside(&world, "log", base, b"ONE").await;
+    theirs(&world, "log");
+    let kept = world.sessions.set_aside().unwrap().remove(0);
+    for rescue in [Rescue::AsItWas, Rescue::As(ObjectKey::parse("mine").unwrap())] {
+        let refused = world.sessions.rescue(&kept, Arc::clone(&world.gateway), &rescue).await.unwrap_err();
+        // Another kind would have people try another name, or to overwrite.
+        assert_eq!(refused.kind(), Kind::InvalidArgument, "{refused}");
+        assert!(refused.to_string().contains("5 of its bytes"), "{refused}");
+    }
+    assert_eq!(world.sessions.set_aside().unwrap().len(), 1, "what there is stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_set_aside_is_taken_out_or_thrown_away_by_one_at_a_time() {
     let world = World::new().await;
     for key in ["a", "b"] {
