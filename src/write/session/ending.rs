@@ -48,7 +48,8 @@ impl Session {
                 .context(format!("the bytes of {} stay in the staging directory ({why})", core.target.key)),
         };
         core.drop_head_start();
-        core.life = Life::Failed(error.clone());
+        // Whoever asked for the commit is told and logged; the release that follows a flush need not be once more.
+        core.life = Life::Failed(error.clone().told());
         drop(core);
         self.progress.notify_waiters();
         error

@@ -448,7 +448,9 @@ async fn a_lost_race_is_reported_and_the_bytes_are_set_aside() {
         session.read(0, 1).await.err(),
         session.close().await.err(),
     ] {
-        assert_eq!(outcome.unwrap().kind(), Kind::Changed, "every later call hears it");
+        let later = outcome.unwrap();
+        assert_eq!(later.kind(), Kind::Changed, "every later call hears it");
+        assert!(!error.is_told() && later.is_told(), "and the log only once");
     }
     drop(session);
     assert_eq!(world.staged(), Vec::<PathBuf>::new());
