@@ -412,6 +412,27 @@ fn tools_work_or_fail_with_the_right_error_and_lose_nothing() {
         ("perl -pi -e s/two/2/ f", Some(denied), "f", OLD),
         ("rsync $OUTSIDE/new f", Some(denied), "f", OLD),
         ("rmdir by-rsync", Some(denied), "by-rsync/sub/leaf", "leaf\n"),
+        (
+            "sqlite3 db 'pragma journal_mode = truncate; create table t(a); insert into t values(7)' && \
+             sqlite3 db 'pragma journal_mode = persist; insert into t values(8)' && sqlite3 db 'select sum(a) from t' > sum",
+            None,
+            "sum",
+            "15\n",
+        ),
+        // It removes its journal at the end of each transaction.
+        ("sqlite3 db2 'create table t(a)'", Some("disk I/O error"), "f", OLD),
+        ("gzip -k f && gunzip -c f.gz > back", None, "back", OLD),
+        ("cp f removed-by-gzip && gzip removed-by-gzip", Some(denied), "removed-by-gzip", OLD),
+        ("zip -q -b $OUTSIDE z.zip f && unzip -p z.zip > back2", None, "back2", OLD),
+        ("zip -q z2.zip f", Some(denied), "f", OLD),
+        (
+            "printf '%s\\n' '--- f' '+++ f' '@@ -1,3 +1,3 @@' -one +ONE ' two' ' three' | patch f",
+            Some(denied),
+            "f",
+            OLD,
+        ),
+        ("git init -q repository", Some(denied), "f", OLD),
+        ("printf 'x:\\n\\techo > x\\n' > Makefile; make", Some(denied), "f", OLD),
         ("ls", Some(denied), "f", OLD),
         ("find .", Some(denied), "f", OLD),
     ];

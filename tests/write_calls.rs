@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use s3xmount::emulator::demo::Rights;
 use s3xmount::emulator::{CannedAcl, RunningEmulator, demo};
@@ -207,6 +207,30 @@ fn a_child_that_gives_up_its_copy_of_a_descriptor_commits() {
     file.write_all(b" and after").unwrap();
     drop(file);
     assert_eq!(text(&mounted.stored(A, "f")), "until then and after");
+}
+
+/// The kernel closes the files of whoever dies.
+#[test]
+fn what_was_written_by_whoever_is_killed_is_there_as_on_a_disk() {
+    let Some(mounted) = Mounted::new() else { return };
+    let killed_writing = |path: &Path| {
+        let mut tee =
+            Command::new("tee").arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        tee.stdin.as_mut().unwrap().write_all(b"half of it").unwrap();
+        while fs::metadata(path).map_or(0, |file| file.len()) < 10 {
+            std::thread::yield_now();
+        }
+        tee.kill().unwrap();
+        tee.wait().unwrap();
+    };
+    killed_writing(&mounted.local().join("f"));
+    assert_eq!(text(&fs::read(mounted.local().join("f")).unwrap()), "half of it");
+    killed_writing(&mounted.bucket(A).join("f"));
+    // Nobody waits for the commit of a dead process.
+    while mounted.emulator.world().object(A, "f").is_none() {
+        std::thread::yield_now();
+    }
+    assert_eq!(text(&mounted.stored(A, "f")), "half of it");
 }
 
 #[test]
