@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use s3xmount::emulator::demo;
 use s3xmount::error::Kind;
+use s3xmount::write;
 
-use crate::support::{How, MIB, Options, World, failure, pattern};
+use crate::support::{How, MIB, Options, World, eventually, failure, pattern};
 
 #[tokio::test]
 async fn readers_go_on_when_the_name_is_removed() {
@@ -97,4 +99,34 @@ async fn nothing_is_left_of_a_removed_file_when_its_last_reader_closes_it() {
     world.put("a/f", "made by others");
     assert_eq!(mount.stat("a/f").await.unwrap().ino, ino);
     assert_eq!(mount.read_file("a/f").await.unwrap(), b"made by others");
+}
+
+#[tokio::test]
+async fn what_is_only_in_an_unfinished_upload_is_kept_for_those_who_have_it_open() {
+    let world = World::new();
+    let bytes = pattern(2, 40 * MIB);
+    // All but the first part goes as soon as it has arrived.
+    let writing = |writing| write::Options { staging_bytes_max: 0, ..writing };
+    let mount = world.mount_with(Options { writing, ..Options::default() }).await;
+    for is_replaced in [false, true] {
+        world.forget_requests();
+        let file = mount.open("a/f", How::Overwrite).await.unwrap();
+        file.write(0, &bytes).await.unwrap();
+        eventually("parts have made room", async || mount.staged_bytes() < 20 * MIB as u64).await;
+        match is_replaced {
+            true => {
+                mount.write_file("a/other", b"other").await.unwrap();
+                mount.rename("a/other", "a/f").await.unwrap();
+            }
+            false => mount.remove("a/f").await.unwrap(),
+        }
+        assert_eq!(world.count("CompleteMultipartUpload"), 1);
+        file.write(30 * MIB as u64, b"still written").await.unwrap();
+        let read = file.read_all().await.unwrap();
+        assert!(read[..30 * MIB] == bytes[..30 * MIB] && read[30 * MIB..].starts_with(b"still written"));
+        file.close().await.unwrap();
+        let left = if is_replaced { Some(b"other".to_vec()) } else { None };
+        assert_eq!(world.stored("a/f"), left);
+    }
+    assert!(mount.set_aside().is_empty() && world.uploads(demo::BUCKETS[0]).is_empty());
 }

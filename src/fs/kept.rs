@@ -3,7 +3,8 @@
 //! Whoever has such a file open reads on, as on a disk (unlink(2)): programs unlink their temporary files at once, and
 //! `git gc` or a log's rotation take files away from under their readers. S3 has the old bytes no longer, so they are
 //! fetched before they go: `rm` and `mv` of a file that somebody has open for reading take as long as that. Files
-//! that are larger than [`KEPT_BYTES_MAX`] are not, and their readers get ESTALE; the log says so.
+//! that are larger than [`KEPT_BYTES_MAX`] are not, and their readers get ESTALE; the log says so. The same holds of a file
+//! that is being written, of which parts have made room in the staging directory.
 //!
 //! What others remove is gone without warning, and reads of it fail with ESTALE in any case.
 
@@ -16,29 +17,40 @@ use crate::namespace::Place;
 use crate::read::ReadBytes;
 use crate::s3::ObjectMeta;
 use crate::s3::object::ByteRange;
-use crate::write::Kept;
+use crate::write::{AtRest, Kept};
 
 impl Filesystem {
     /// Sees to it that what has this file open can read on when S3 has it no longer.
     ///
     /// To be called before that, by whoever has the file's turn, with its session at rest: what is being committed would be
     /// another version in a moment. That it cannot be done is no reason to keep the file: it is only logged.
-    pub(super) async fn keep_for_readers(&self, file: &Arc<OpenFile>) {
+    pub(super) async fn keep_for_readers(&self, file: &Arc<OpenFile>, rest: Option<&AtRest<'_>>) {
+        if let Some(rest) = rest {
+            self.complete_for_readers(file, rest).await;
+        }
         let Some((place, meta)) = needed(file) else { return };
-        let key = format!("{}{}", place.folder.prefix, place.name);
         if meta.size > KEPT_BYTES_MAX {
-            tracing::warn!(
-                key,
-                size = meta.size,
-                "too large to be kept for those who have it open while it is removed; they get ESTALE"
-            );
-            return;
+            return tell_too_large(&place, meta.size);
         }
         match self.fetch_to_keep(&place, &meta).await {
             Ok(kept) => file.keep(Arc::new(kept)),
-            Err(error) => {
-                tracing::warn!(key, %error, "not kept for those who have it open while it is removed; they get ESTALE");
-            }
+            Err(error) => tell_not_kept(&place, &error),
+        }
+    }
+
+    /// What is only in an unfinished upload can be read by nobody, and so not be kept: that becomes a version first.
+    async fn complete_for_readers(&self, file: &OpenFile, rest: &AtRest<'_>) {
+        let place = {
+            let state = file.state();
+            state.place.clone().filter(|_| state.handles > 0)
+        };
+        let Some(place) = place.filter(|_| rest.session().has_released()) else { return };
+        let size = rest.session().size();
+        if size > KEPT_BYTES_MAX {
+            return tell_too_large(&place, size);
+        }
+        if let Err(error) = rest.complete_what_left().await {
+            tell_not_kept(&place, &error);
         }
     }
 
@@ -65,6 +77,20 @@ impl Filesystem {
         };
         Some(kept.read(range).await.map(ReadBytes::from))
     }
+}
+
+fn tell_too_large(place: &Place, size: u64) {
+    let key = format!("{}{}", place.folder.prefix, place.name);
+    tracing::warn!(
+        key,
+        size,
+        "too large to be kept for those who have it open while it is removed; they get ESTALE"
+    );
+}
+
+fn tell_not_kept(place: &Place, error: &Error) {
+    let key = format!("{}{}", place.folder.prefix, place.name);
+    tracing::warn!(key, %error, "not kept for those who have it open while it is removed; they get ESTALE");
 }
 
 /// What those who have a file open may want of it once it is gone from S3; `None` where nobody does, or it is all local.

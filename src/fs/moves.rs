@@ -33,7 +33,7 @@ impl Filesystem {
         let session = file.and_then(|file| file.session());
         let rest = at_rest(&session).await;
         if let Some(file) = file {
-            self.keep_for_readers(file).await;
+            self.keep_for_readers(file, rest.as_ref()).await;
         }
         // S3 must not be telling anything of it when it goes.
         let taken = self.namespace().take_description(&place, Species::File).await;
@@ -88,8 +88,8 @@ impl Filesystem {
         if replace == Replace::Refused && !matches!(there, Standing::Absent | Standing::Unseen) {
             return Err(Error::new(Kind::Exists, format!("{} exists", target.name)));
         }
-        if let (Some(file), Standing::File(Some(_))) = (replaced, &there) {
-            self.keep_for_readers(file).await;
+        if let (Some(file), Standing::File(_)) = (replaced, &there) {
+            self.keep_for_readers(file, rest.as_ref()).await;
         }
         // What could not be seen is not replaced, and neither is what must not be.
         let condition = match (replace, &there) {

@@ -1,6 +1,7 @@
 //! A mount without a kernel: everything that the daemon builds below it, built as it does.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -28,7 +29,7 @@ pub(crate) struct Mount {
     sessions: Arc<Sessions>,
     credentials: Arc<Credentials>,
     /// Outlives the sessions that stage in it.
-    _staging: TempDir,
+    staging: TempDir,
 }
 
 impl Mount {
@@ -89,7 +90,7 @@ impl Mount {
             budget,
             tasks,
         });
-        Ok(Self { filesystem, namespace, sessions, credentials, _staging: staging })
+        Ok(Self { filesystem, namespace, sessions, credentials, staging })
     }
 
     /// What it signs with.
@@ -110,6 +111,12 @@ impl Mount {
     /// The filesystem itself, for what the methods here do not say.
     pub(crate) fn filesystem(&self) -> &Arc<Filesystem> {
         &self.filesystem
+    }
+
+    /// Room that staged bytes take on the disk.
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        let entries = fs::read_dir(self.staging.path()).unwrap();
+        entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.blocks() * 512)).sum()
     }
 
     /// What was closed and is not in S3 yet.

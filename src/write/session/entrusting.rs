@@ -131,7 +131,8 @@ impl Session {
         }
     }
 
-    fn has_released(&self) -> bool {
+    /// Whether bytes of the file are nowhere else than in parts of an unfinished upload.
+    pub fn has_released(&self) -> bool {
         !self.core.lock().content.released().is_empty()
     }
 

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Core, Life, Session};
+use super::{AtRest, Core, Life, Session};
 use crate::error::{Error, Kind, Result};
 use crate::s3::object::{ByteRange, Precondition};
 use crate::write::Sessions;
@@ -154,7 +154,10 @@ impl Session {
             };
             match is_abandoned {
                 // Removed, and its upload aborted: it is not made an object again for those who have it open.
-                Some(target) => Err(commit::only_in_an_upload(range, &target)),
+                Some(target) => {
+                    let lost = commit::only_in_an_upload(range, &target);
+                    Err(Error::caused(Kind::Changed, "the file was removed while it was open", lost))
+                }
                 None => session.complete_what_left().await.map_err(|error| session.fail(error)),
             }
         });
@@ -205,6 +208,17 @@ impl Session {
         });
         self.move_down();
         outcome
+    }
+}
+
+impl AtRest<'_> {
+    /// Makes a version of what left, as far as some of it is nowhere else, so that it can be read.
+    ///
+    /// # Errors
+    /// As [`Session::commit`]. The session goes on, and those bytes may be lost to it.
+    pub async fn complete_what_left(&self) -> Result<()> {
+        // On the heap: whoever removes a file has enough of its own on the stack.
+        Box::pin(self.session().complete_what_left()).await
     }
 }
 
