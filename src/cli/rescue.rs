@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::{Stop, args, desk, prompt};
 use crate::clock;
 use crate::config::{self, CommandLine, Failure, Surroundings};
-use crate::control::{self, Answer, AsideStatus, Found, Request};
+use crate::control::{self, Answer, AsideStatus, Found, RefusedDescriptionStatus, Request};
 use crate::daemon::rescue::{self, Wish};
 use crate::write::aside;
 
@@ -124,12 +124,12 @@ pub fn command() -> Command {
 pub fn run(asked: &RescueArgs) -> Result<(), Stop> {
     let around = Surroundings::look();
     let found = running(&asked.line, &around)?;
-    let staging = staging(&asked.line, found.as_ref(), &around)?;
+    let (staging, owed) = written(&asked.line, found.as_ref(), &around)?;
     let local = |error: crate::error::Error| Stop::Failed(Failure::from(error));
     let done = match &asked.deed {
         Deed::List { json } => {
             let files = rescue::set_aside(&staging).map_err(local)?;
-            if *json { as_json(&files) } else { text(&files, clock::now()) }
+            if *json { as_json(&files) } else { text(&files, &owed, clock::now()) }
         }
         Deed::TakeOut { name, to } => {
             let (file, to) = (aside::find(&staging, name).map_err(local)?, around.absolute(to));
@@ -190,12 +190,56 @@ fn running(line: &CommandLine, around: &Surroundings) -> Result<Option<Found>, S
     }
 }
 
-/// The staging directory of the mount that is meant.
-fn staging(line: &CommandLine, found: Option<&Found>, around: &Surroundings) -> Result<PathBuf, Stop> {
+/// The staging directory of the mount that is meant, and the descriptions that S3 refuses or the next mount is to tell it.
+fn written(
+    line: &CommandLine,
+    found: Option<&Found>,
+    around: &Surroundings,
+) -> Result<(PathBuf, Owed), Stop> {
     match found {
-        Some(found) => Ok(desk::status(found)?.writing.staging.into()),
-        None => config::staging_dir(line, around).map_err(Stop::Refused),
+        Some(found) => {
+            let writing = desk::status(found)?.writing;
+            Ok((writing.staging.into(), Owed::Refused(writing.refused_descriptions)))
+        }
+        None => {
+            let staging = config::staging_dir(line, around).map_err(Stop::Refused)?;
+            let left = rescue::left_descriptions(&staging);
+            Ok((staging, Owed::Left(left)))
+        }
     }
+}
+
+/// Modes, owners and times that were set here and S3 does not have.
+#[derive(Debug)]
+enum Owed {
+    /// It refuses them to the mount that runs.
+    Refused(Vec<RefusedDescriptionStatus>),
+    /// No mount runs, and the next one tells it: of these objects.
+    Left(Vec<String>),
+}
+
+impl Owed {
+    /// A line for each.
+    fn lines(&self, now: SystemTime) -> Vec<String> {
+        match self {
+            Self::Refused(all) => all.iter().map(|one| refused(one, now)).collect(),
+            Self::Left(all) => {
+                let left = |object: &String| {
+                    format!(
+                        "mode, owner or times of {object} were set, and wait for the next mount to tell S3"
+                    )
+                };
+                all.iter().map(left).collect()
+            }
+        }
+    }
+}
+
+/// What there is to tell of a description that S3 refuses.
+pub(super) fn refused(one: &RefusedDescriptionStatus, now: SystemTime) -> String {
+    let RefusedDescriptionStatus { bucket, key, since, why } = one;
+    let since = desk::moment(since, now);
+    format!("mode, owner or times of s3://{bucket}/{key} are refused by S3 since {since}: {why}")
 }
 
 fn as_json(files: &[AsideStatus]) -> String {
@@ -203,17 +247,16 @@ fn as_json(files: &[AsideStatus]) -> String {
 }
 
 /// The list as people read it.
-fn text(files: &[AsideStatus], now: SystemTime) -> String {
-    if files.is_empty() {
+fn text(files: &[AsideStatus], owed: &Owed, now: SystemTime) -> String {
+    let files = files.iter().flat_map(|file| lines(file, now));
+    let all: Vec<_> = files.chain(owed.lines(now).into_iter().map(|line| (0, line))).collect();
+    if all.is_empty() {
         return "Nothing was set aside.\n".to_owned();
     }
     let mut text = String::new();
-    for file in files {
-        for (depth, words) in lines(file, now) {
-            let printable: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            writeln!(text, "{:indent$}{printable}", "", indent = 2 * depth)
-                .expect("a string takes everything");
-        }
+    for (depth, words) in all {
+        let printable: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        writeln!(text, "{:indent$}{printable}", "", indent = 2 * depth).expect("a string takes everything");
     }
     text
 }
@@ -286,6 +329,14 @@ mod tests {
         let now = clock::from_unix(1_767_225_660, 0);
         let expected = "B_x.1234abcd\n  s3://B/x, 10 bytes, 4 of them only in the version that it builds on, \
             3 of them only in parts of an unfinished upload, 2026-01-01 00:00:00 UTC (60 s ago)\n  somebody else\n";
-        assert_eq!(text(&[file], now), expected);
+        let (bucket, key) = ("B".to_owned(), "z".to_owned());
+        let refused =
+            RefusedDescriptionStatus { bucket, key, since: file.since.clone(), why: "no".to_owned() };
+        let refused = Owed::Refused(vec![refused]);
+        let then = "mode, owner or times of s3://B/z are refused by S3 since 2026-01-01 00:00:00 UTC (60 s ago): no\n";
+        assert_eq!(text(&[file], &refused, now), format!("{expected}{then}"));
+        let left = Owed::Left(vec!["s3://B/z".to_owned()]);
+        assert!(text(&[], &left, now).contains("s3://B/z were set, and wait for the next mount"));
+        assert_eq!(text(&[], &Owed::Left(Vec::new()), now), "Nothing was set aside.\n");
     }
 }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::config::{Surroundings, Written};
 use crate::control::{
     self, BucketStatus, CacheStatus, IdentityStatus, KeptBothStatus, ListingStatus, MoveStatus,
-    RefusedDescriptionStatus, SilenceStatus, Status, TroubledStatus, WaitingStatus, WritingStatus,
+    SilenceStatus, Status, TroubledStatus, WaitingStatus, WritingStatus,
 };
 
 /// What was asked for.
@@ -151,13 +151,7 @@ fn written(status: &Status, now: SystemTime) -> Vec<(usize, String)> {
             ),
         ));
     }
-    for RefusedDescriptionStatus { bucket, key, since, why } in refused_descriptions {
-        let since = desk::moment(since, now);
-        lines.push((
-            1,
-            format!("mode, owner or times of s3://{bucket}/{key} are refused by S3 since {since}: {why}"),
-        ));
-    }
+    lines.extend(refused_descriptions.iter().map(|one| (1, rescue::refused(one, now))));
     if !set_aside.is_empty() {
         let mount_point = &status.mount_point;
         lines.push((1, format!("set aside, see s3xmount rescue {mount_point}:")));
@@ -267,6 +261,7 @@ const JSON: &str = "json";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::RefusedDescriptionStatus;
 
     fn status() -> Status {
         let bucket = |directory: &str, prefix: &str, read_only, identity| BucketStatus {

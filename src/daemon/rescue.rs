@@ -15,7 +15,7 @@ use crate::control::{
 };
 use crate::error::{Error, Kind};
 use crate::name::ObjectKey;
-use crate::namespace::{Namespace, RefusedDescription};
+use crate::namespace::{self, Namespace, RefusedDescription};
 use crate::s3::{self, Gateway};
 use crate::task::Tasks;
 use crate::write::aside::{self, AsideFile, Rescue};
@@ -128,6 +128,12 @@ pub(super) fn writing(sessions: &Sessions, namespace: &Namespace, staging: &Path
 /// Those of the local filesystem.
 pub(crate) fn set_aside(staging: &Path) -> Result<Vec<AsideStatus>, Error> {
     Ok(aside::list(staging)?.iter().map(aside_status).collect())
+}
+
+/// The objects of which a mount that has ended left modes, owners or times for the next one to tell S3.
+pub(crate) fn left_descriptions(staging: &Path) -> Vec<String> {
+    let left = namespace::left_descriptions(staging).into_iter();
+    left.map(|(bucket, key)| format!("s3://{bucket}/{key}")).collect()
 }
 
 fn aside_status(file: &AsideFile) -> AsideStatus {

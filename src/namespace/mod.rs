@@ -48,7 +48,7 @@ use parking_lot::Mutex;
 
 pub use self::cache::{Answer, AttributeCensus, Known, Lifetimes, Marker, MetadataCache, Presence};
 pub use self::changes::{described, put_new};
-pub use self::descriptions::{Promise, RefusedDescription, Taken, said};
+pub use self::descriptions::{Promise, RefusedDescription, Taken, left_descriptions, said};
 pub use self::inode::{Ino, InodeTable, Species, number};
 pub use self::listing::{DirectoryEntry, DirectoryStream};
 pub use self::location::{Bucket, BucketId, Directory, File, Folder};
@@ -181,7 +181,7 @@ impl Namespace {
             touched: Mutex::default(),
             flights: Flights::default(),
             attributes: options.attributes,
-            descriptions: Descriptions::new(options.describe_after, journal("descriptions")),
+            descriptions: Descriptions::new(options.describe_after, journal(descriptions::FOLDER)),
             moves: Moves::new(journal("moves")),
             tasks,
         });

@@ -37,6 +37,7 @@ use tokio::time::Instant;
 
 use self::journal::{Journal, Record};
 pub use self::promised::Promise;
+pub use self::records::left_descriptions;
 use self::refused::Refusal;
 pub use self::refused::RefusedDescription;
 use super::cache::{Answer, Marker, Presence};
@@ -406,6 +407,9 @@ pub fn said(meta: &ObjectMeta) -> NewObject {
         storage_class: meta.storage_class.clone(),
     }
 }
+
+/// The folder of the [journal](super::Options::journal) that they are written down in.
+pub(super) const FOLDER: &str = "descriptions";
 
 /// Beyond so many they do not wait: whoever changes faster than S3 takes it, waits for S3.
 const WAITING_MAX: usize = 10_000;

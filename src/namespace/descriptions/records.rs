@@ -4,14 +4,15 @@
 //! ([`recovery`](crate::write::recovery)): a commit may be what makes the version that is meant, or may demand the one that
 //! is there as it is. And first S3 is asked which version it has: what was said of one that is gone is dropped.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::super::{BucketId, Folder, Namespace, Place, Species};
-use super::journal::Record;
+use super::journal::{Journal, Record};
 use super::telling::TOLD_AT_ONCE;
-use super::{Subject, Waiting};
+use super::{FOLDER, Subject, Waiting};
 use crate::error::{Error, Result};
 use crate::name::{DirPrefix, FileName, ObjectKey};
 use crate::s3::{ObjectMeta, S3ErrorKind};
@@ -163,6 +164,15 @@ impl Namespace {
         let folder = Folder { bucket: BucketId(u16::try_from(at).ok()?), prefix };
         Some(Subject { place: Place { folder, name: FileName::parse(name).ok()? }, species })
     }
+}
+
+/// The objects, by bucket and key, of which something is written down to be said, in the journal directory of a mount that
+/// has ended. What cannot be read is left out.
+pub fn left_descriptions(journal: &Path) -> Vec<(String, String)> {
+    let records = Journal::new(Some(journal.join(FOLDER))).leftovers();
+    let mut objects: Vec<_> = records.into_iter().map(|record| (record.bucket, record.key)).collect();
+    objects.sort_unstable();
+    objects
 }
 
 /// What has become of the version that a record is to be said of.
