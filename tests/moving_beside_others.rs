@@ -58,6 +58,27 @@ async fn what_others_put_in_place_of_a_moved_file_stays() {
 }
 
 #[tokio::test]
+async fn whoever_looks_while_a_file_moves_away_does_not_keep_it_there() {
+    let world = World::new();
+    let mount = Arc::new(world.mount().await);
+    world.put("a/d/old", "ours");
+    mount.make_directory("a/d/sub").await.unwrap();
+    let gate = Gate::closed();
+    // The first one is that of a key that is not there.
+    world.faults.inject(On::operation("DeleteObject").after(1).times(1).hold_request(&gate));
+    let mut moving = begin(&mount, "a/d/old", "a/d/new");
+    gate.reached_by(1).await;
+    // After that S3 has to be asked what is there.
+    mount.remove_directory("a/d/sub").await.unwrap();
+    assert_eq!(mount.list("a/d").await.unwrap(), ["new", "old"]);
+    assert!(mount.exists("a/d/old").await);
+    gate.open();
+    moving.join_next().await.unwrap().unwrap().unwrap();
+    assert!(!mount.exists("a/d/old").await);
+    assert_eq!(mount.list("a/d").await.unwrap(), ["new"]);
+}
+
+#[tokio::test]
 async fn not_even_at_the_last_moment_is_theirs_deleted() {
     let world = World::new();
     let mount = Arc::new(world.mount().await);

@@ -31,6 +31,22 @@ async fn a_name_that_was_lost_shows_what_has_it_although_a_reader_stays() {
 }
 
 #[tokio::test]
+async fn a_reader_of_what_was_set_aside_is_told_so_when_its_name_is_made_anew() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    let writer = mount.open("a/new", How::Edit).await.unwrap();
+    let reader = mount.open("a/new", How::Read).await.unwrap();
+    writer.write(0, b"ours").await.unwrap();
+    world.put("a/new", "theirs");
+    assert_eq!(failure(writer.close().await), Kind::Exists);
+    world.delete("a/new");
+    let another = mount.open("a/new", How::Edit).await.unwrap();
+    assert_eq!(failure(reader.read(0, 10).await), Kind::Changed, "not an empty file");
+    another.close().await.unwrap();
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_update_that_was_lost_shows_what_has_the_name_although_a_reader_stays() {
     let world = World::new();
     let mount = world.mount().await;

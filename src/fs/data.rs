@@ -51,9 +51,6 @@ impl Filesystem {
         if let Some(read) = self.read_kept(&handle, range).await {
             return read;
         }
-        if handle.file.state().never_was() {
-            return Ok(ReadBytes::default());
-        }
         let reader = self.reader(&handle)?;
         let read = reader.read(offset, size).await?;
         self.consider_filling(&handle, &reader);

@@ -157,11 +157,6 @@ impl OpenState {
         self.place.is_none() || self.session.is_some() || self.committed.is_some()
     }
 
-    /// Whether it was removed before it had come to S3.
-    pub(super) fn never_was(&self) -> bool {
-        self.place.is_none() && self.committed.is_none()
-    }
-
     /// The session has ended, and what it had has become a version or, should it have `failed`, was set aside. Then this
     /// is a file that others may have replaced: what was made of it here counts no more.
     pub(super) fn leave_session(&mut self, failed: Option<&Error>, defaults: &Defaults) {

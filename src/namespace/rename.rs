@@ -119,8 +119,13 @@ impl Namespace {
     pub async fn remove_moved(&self, from: &Place, version: &ETag) -> Result<()> {
         let key = from.folder.prefix.file(&from.name)?;
         let deleted = self.delete_version(&from.folder, &key, version).await;
-        if !matches!(deleted, Ok(Deletion::Gone)) {
-            self.drop_answer(from);
+        match deleted {
+            // Whoever looked before that was shown it still.
+            Ok(Deletion::Gone) => {
+                let answer = Answer { presence: Presence::Absent, asked: Instant::now() };
+                self.cache.learn(&from.folder, &from.name, answer);
+            }
+            _ => self.drop_answer(from),
         }
         if let Deletion::Replaced = deleted? {
             let bucket = self.gateway(from.folder.bucket).bucket();
