@@ -47,6 +47,24 @@ async fn a_reader_of_what_was_set_aside_is_told_so_when_its_name_is_made_anew() 
 }
 
 #[tokio::test]
+async fn a_mode_that_is_set_of_a_name_that_was_lost_goes_to_what_has_it() {
+    let world = World::new();
+    let mount = forgetful(&world).await;
+    let writer = mount.open("a/new", How::Edit).await.unwrap();
+    let reader = mount.open("a/new", How::Read).await.unwrap();
+    writer.write(0, b"ours").await.unwrap();
+    world.put("a/new", "theirs, and longer");
+    assert_eq!(failure(writer.close().await), Kind::Exists);
+    let private = AttributeChange { mode: Some(0o600), ..Default::default() };
+    mount.change("a/new", private).await.unwrap();
+    mount.namespace().tell_descriptions().await.unwrap();
+    let shown = mount.stat("a/new").await.unwrap();
+    assert_eq!((shown.size, shown.mode), (18, 0o600), "although a reader stays of what was set aside");
+    assert_eq!(failure(reader.read(0, 10).await), Kind::Changed);
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_update_that_was_lost_shows_what_has_the_name_although_a_reader_stays() {
     let world = World::new();
     let mount = world.mount().await;

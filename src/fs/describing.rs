@@ -102,7 +102,8 @@ impl Filesystem {
     /// S3 has, or will have, another description of an open file; its bytes are the same.
     pub(super) fn adopt_description(&self, file: &OpenFile, meta: &ObjectMeta) {
         let mut state = file.state();
-        if state.session.is_some() {
+        // What was set aside is not what has the name.
+        if state.session.is_some() || state.committed.is_none() {
             return;
         }
         if let Some(before) = state.committed.replace(meta.clone())

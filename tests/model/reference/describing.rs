@@ -8,7 +8,9 @@ use crate::model::op::Outcome;
 
 impl Reference {
     pub(super) fn change(&self, path: &str, mode: u32) -> Possible {
-        match (self.obstacle(path), self.file_at(path)) {
+        // One that was set aside is not what shows under its name.
+        let counts = |id: &u64| self.files[id].session.is_some() || self.files[id].committed.is_some();
+        match (self.obstacle(path), self.file_at(path).filter(counts)) {
             (Some(kind), _) => self.refused(&[kind]),
             (None, _) if !self.is_file(path) => self.refused(&[Kind::NotFound]),
             (None, Some(id)) => self.change_open(id, mode),
