@@ -26,6 +26,7 @@ use super::healing::{CredentialsOwner, Healing};
 use super::patience;
 use super::region::{Directions, Redirects, Residence};
 use super::silence::{Listening, Silence};
+use super::trace::Tracing;
 
 /// How to reach S3, the same for all buckets of a mount.
 #[derive(Clone)]
@@ -81,6 +82,7 @@ impl Clients {
             .interceptor(redirects.clone())
             .retry_classifier(redirects)
             .interceptor(Listening(Arc::clone(silence)))
+            .interceptor(Tracing)
             .accelerate(endpoint.variant.accelerate);
         let quick = config.clone().timeout_config(quick_timeouts());
         let mut bulk = config.timeout_config(bulk_timeouts());

@@ -44,6 +44,7 @@ mod multipart;
 mod patience;
 mod region;
 mod silence;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;
