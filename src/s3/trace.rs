@@ -51,9 +51,10 @@ impl Intercept for Tracing {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(Sent { request, at }) = bag.load::<Sent>() {
-            let answer = context.response().map_or(0, |answer| answer.status().as_u16());
+            let status = context.response().map(|answer| answer.status().as_u16().to_string());
+            let answer = status.as_deref().unwrap_or("none");
             let milliseconds = at.elapsed().as_millis();
-            tracing::trace!(request, answer, milliseconds, "asked S3");
+            tracing::trace!(request, %answer, milliseconds, "asked S3");
         }
         Ok(())
     }
