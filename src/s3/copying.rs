@@ -28,6 +28,18 @@ struct Original {
     meta: ObjectMeta,
 }
 
+/// A copy that is to be made.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    original: &'a Original,
+    /// Where it is to lie.
+    key: &'a ObjectKey,
+    /// What it is to say about itself; `None` for what the original says.
+    new: Option<&'a NewObject>,
+    /// Of what is there.
+    condition: &'a Precondition,
+}
+
 impl Gateway {
     /// Copies one version of an object inside S3, in parts where it is too large for one request.
     ///
@@ -48,22 +60,21 @@ impl Gateway {
     ) -> Result<ETag, S3Error> {
         let original =
             Original { gateway: Arc::clone(source), key: source_key.clone(), meta: source_meta.clone() };
+        let wanted = Wanted { original: &original, key, new, condition };
         if source_meta.size > limits::PART_BYTES_MAX {
-            return self.copy_in_parts(&original, key, new, condition).await;
+            return self.copy_in_parts(wanted).await;
         }
-        let condition = match original.is_said_of(self, key, condition) && !self.keeps_to_on_copies(condition)
-        {
+        let condition = match wanted.asks_of_the_source(self) && !self.keeps_to_on_copies(condition) {
             true => &Precondition::Whatever,
             false => condition,
         };
+        let wanted = Wanted { condition, ..wanted };
         let wish = self.wish(Writing::Copy, false, condition);
-        let etag = self
-            .conceding(wish, |concession| self.copy_if_it_holds(&original, key, new, condition, concession))
-            .await?;
+        let etag = self.conceding(wish, |concession| self.copy_if_it_holds(wanted, concession)).await?;
         if !self.wants_proof(Writing::Copy, condition, &etag, source_meta.size) {
             return Ok(etag);
         }
-        let again = self.copy_once(&original, key, new, condition, self.known_concession(wish)).await;
+        let again = self.copy_once(wanted, self.known_concession(wish)).await;
         // That the source is another by now is answered in the same words.
         if again.is_err() && !source.head(source_key).await.is_ok_and(|now| now.etag == source_meta.etag) {
             return Ok(etag);
@@ -71,26 +82,13 @@ impl Gateway {
         Ok(self.prove(Writing::Copy, key, condition, etag, again).await)
     }
 
-    async fn copy_if_it_holds(
-        &self,
-        original: &Original,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-        concession: Concession,
-    ) -> Result<ETag, S3Error> {
-        self.look_first(Writing::Copy, key, condition).await?;
-        self.copy_once(original, key, new, condition, concession).await
+    async fn copy_if_it_holds(&self, wanted: Wanted<'_>, concession: Concession) -> Result<ETag, S3Error> {
+        self.look_first(Writing::Copy, wanted.key, wanted.condition).await?;
+        self.copy_once(wanted, concession).await
     }
 
-    async fn copy_once(
-        &self,
-        original: &Original,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-        concession: Concession,
-    ) -> Result<ETag, S3Error> {
+    async fn copy_once(&self, wanted: Wanted<'_>, concession: Concession) -> Result<ETag, S3Error> {
+        let Wanted { original, key, new, condition } = wanted;
         let request = self.request("CopyObject", Some(key.as_str()));
         let _permit = self.permit().await;
         let call = self.clients.copies.copy_object().bucket(self.bucket.as_str()).key(key.as_str());
@@ -122,13 +120,8 @@ impl Gateway {
         !self.gaps.has(Gap::PartCopy)
     }
 
-    async fn copy_in_parts(
-        self: &Arc<Self>,
-        original: &Original,
-        key: &ObjectKey,
-        new: Option<&NewObject>,
-        condition: &Precondition,
-    ) -> Result<ETag, S3Error> {
+    async fn copy_in_parts(self: &Arc<Self>, wanted: Wanted<'_>) -> Result<ETag, S3Error> {
+        let Wanted { original, key, new, condition } = wanted;
         let described = match new {
             Some(new) => new.clone(),
             None => self.description(original).await?,
@@ -186,13 +179,16 @@ impl Gateway {
     }
 }
 
-impl Original {
+impl Wanted<'_> {
     /// Whether the target is the source, and the condition on the one says what that on the other does.
-    fn is_said_of(&self, target: &Gateway, key: &ObjectKey, condition: &Precondition) -> bool {
-        let is_onto_itself = self.gateway.bucket == target.bucket && self.key == *key;
-        is_onto_itself && *condition == Precondition::MustMatch(self.meta.etag.clone())
+    fn asks_of_the_source(&self, target: &Gateway) -> bool {
+        let Original { gateway: source, key, meta } = self.original;
+        let is_onto_itself = source.bucket == target.bucket && key == self.key;
+        is_onto_itself && *self.condition == Precondition::MustMatch(meta.etag.clone())
     }
+}
 
+impl Original {
     /// Makes all parts of the upload.
     async fn parts(&self, upload: &Upload, is_relayed: bool) -> Result<Vec<Part>, S3Error> {
         let at_once = if is_relayed { 1 } else { PARTS_AT_ONCE };

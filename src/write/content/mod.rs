@@ -22,12 +22,12 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-pub use self::snapshot::{Home, Segment, Snapshot};
-
 use self::snapshot::segments_of;
 use super::ranges::{Claim, RangeSet};
 use super::staging::{Layer, Place, Role, StagingFile};
 use crate::s3::object::{ByteRange, ETag, ObjectMeta};
+
+pub use self::snapshot::{Home, Segment, Snapshot};
 
 /// The bytes of one written file.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::s3::object::{ByteRange, ObjectMeta};
 use crate::write::ranges::{Claim, RangeSet};
 use crate::write::staging::{Layer, StagingFile};
 
-/// The content at one moment, which nothing changes until [`Content::unseal`].
+/// The content at one moment, which nothing changes until [`unseal`](super::Content::unseal).
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Length of the file.
