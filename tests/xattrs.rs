@@ -328,7 +328,7 @@ fn copies_take_along_what_was_noted_and_nothing_else() {
 fn who_looks_at_a_directory_asks_s3_for_no_attributes() {
     let Some(mounted) = Mounted::new() else { return };
     let faults = &mounted.emulator.world().faults;
-    mounted.shell("ls -l . reports reports/2024");
+    mounted.shell("ls -lR .");
     faults.reset_counts();
     mounted.shell("ls -l . reports reports/2024; getfattr -R -d -m - . ; cp -a welcome.txt $HOME/copy");
     let counts = faults.counts();
