@@ -172,6 +172,10 @@ impl Reference {
                 && !has_writers
                 && let Some(session) = file.session.take()
             {
+                if file.path.is_some() && matches!(session.failed, Some(Kind::Changed | Kind::Exists)) {
+                    // Others have the name, and what this mount had made of it counts no more.
+                    file.committed = None;
+                }
                 (file.last, file.failed) = (session.content, session.failed.filter(|_| file.path.is_none()));
             }
             if !state.handles.values().any(|handle| handle.file == id) {
