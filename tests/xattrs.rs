@@ -350,7 +350,7 @@ fn a_small_write_is_not_accompanied_by_a_question_for_capabilities() {
         Command::new("dd").args(["if=/dev/zero", &target, "bs=512", "count=1000"]).output().unwrap();
     assert!(written.status.success(), "{}", text(&written.stderr));
     let log = std::fs::read_to_string(home.log()).unwrap();
-    let count = |operation: &str| log.matches(&format!("operation={operation} of")).count();
+    let count = |operation: &str| log.matches(&format!("operation={operation} ")).count();
     assert_eq!(count("write"), 1000);
     // The kernel asks once, and again whenever the attributes it remembers have run out.
     assert!(count("getxattr") < 500, "{}", count("getxattr"));
