@@ -100,6 +100,20 @@ pub fn punch_hole(file: &File, offset: u64, length: u64) -> io::Result<()> {
     }
 }
 
+/// Has the kernel read a stretch of a file ahead into its page cache, without waiting for it (posix_fadvise(2),
+/// `POSIX_FADV_WILLNEED`).
+///
+/// # Errors
+/// Those of posix_fadvise(2), a pipe among them.
+pub fn will_need(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let (offset, length) = (as_offset(offset)?, as_offset(length)?);
+    // SAFETY: the descriptor is open, and nothing but numbers is handed over.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, length, libc::POSIX_FADV_WILLNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 /// The first byte from `offset` on that does not lie in a hole; `None` if there is none (lseek(2), `SEEK_DATA`).
 /// This moves the position of the descriptor.
 ///

@@ -11,6 +11,7 @@
 //! No step of the way back lasts for ever, whatever S3 does, and a person in a hurry need not wait for any: each signal
 //! after the first ends the step that is under way.
 
+mod code;
 mod desk;
 pub(crate) mod identities;
 mod missing;
@@ -87,6 +88,7 @@ async fn mounted(
 ) -> Result<(), Failure> {
     // Before anything is begun, so that an early Ctrl-C meets a handler.
     let mut signals = Signals::new().map_err(|error| Failure::new(format!("signals: {error}")))?;
+    drop(tokio::task::spawn_blocking(code::read_ahead));
     let [refreshing, tasks, listening] = [(); 3].map(|()| Tasks::new(Handle::current()));
     let building = build(&settings, &people, &refreshing, &tasks);
     let Built { filesystem, namespace, sessions, identities, cache } = tokio::select! {
