@@ -6,7 +6,7 @@ use s3xmount::emulator::{Gate, On};
 use s3xmount::error::Result;
 use s3xmount::write::CommitMode;
 
-use crate::support::{How, Mount, OpenFile, Options, World, eventually};
+use crate::support::{How, MIB, Mount, OpenFile, Options, World, eventually, pattern};
 
 /// A mount whose PUTs stand at the gate until it opens.
 async fn stage(commit: CommitMode) -> (World, Mount, Gate) {
@@ -108,4 +108,40 @@ async fn what_is_written_while_a_file_is_copied_to_its_new_name_goes_there() {
         file.close().await.unwrap();
         assert_eq!(mount.set_aside().len(), 0, "{path}");
     }
+}
+
+/// A reader of a large file whose request is held until something has been done with the file here.
+async fn read_beside(what: &str, change: impl AsyncFnOnce(&Mount)) {
+    let (world, mount, gate) = stage(CommitMode::Close).await;
+    gate.open();
+    let bytes = pattern(1, 20 * MIB);
+    world.put("a/b/large", bytes.clone());
+    let file = mount.open("a/b/large", How::Read).await.unwrap();
+    let asked = Gate::closed();
+    world.faults.inject(On::operation("GetObject").key("b/large").times(1).hold_request(&asked));
+    let at = 12 * MIB;
+    let (read, ()) = tokio::join!(file.read(at as u64, 1000), async {
+        asked.reached_by(1).await;
+        change(&mount).await;
+        asked.open();
+    });
+    assert!(read.unwrap() == bytes[at..at + 1000], "{what}");
+    file.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_reads_while_the_file_is_changed_here_reads_on() {
+    read_beside("cut", async |mount| {
+        mount.truncate("a/b/large", 15 << 20).await.unwrap();
+    })
+    .await;
+    read_beside("extended", async |mount| mount.append("a/b/large", b"more").await.unwrap()).await;
+    read_beside("moved", async |mount| mount.rename("a/b/large", "a/b/larger").await.unwrap()).await;
+    read_beside("moved with its directory", async |mount| mount.rename("a/b", "a/c").await.unwrap()).await;
+    read_beside("removed", async |mount| mount.remove("a/b/large").await.unwrap()).await;
+    read_beside("replaced", async |mount| {
+        mount.write_file("a/other", b"other").await.unwrap();
+        mount.rename("a/other", "a/b/large").await.unwrap();
+    })
+    .await;
 }

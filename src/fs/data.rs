@@ -26,18 +26,43 @@ impl Filesystem {
         }
         let placed = handle.reader.lock().clone()?;
         let is_current = placed.is_current(&handle.file.state());
-        if is_current { placed.reader.try_read(offset, size) } else { None }
+        // Whether an error is one is for `read` to find out.
+        if is_current { placed.reader.try_read(offset, size).filter(Result::is_ok) } else { None }
     }
 
     /// Reads `size` bytes, fewer only at the end of the file.
     ///
     /// # Errors
-    /// [`Kind::Changed`] when somebody replaced the object since it was opened.
+    /// [`Kind::Changed`] when somebody else replaced the object since it was opened.
     pub async fn read(&self, handle: HandleId, offset: u64, size: u32) -> Result<ReadBytes> {
         let handle = self.handles.file(handle)?;
         if !handle.access.read {
             return Err(Error::new(Kind::BadHandle, "not opened for reading"));
         }
+        loop {
+            match self.read_once(&handle, offset, size).await {
+                Err(error) if error.kind() == Kind::Changed && self.has_moved_on(&handle).await => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Whether a reader failed because this mount has replaced, moved or removed the file while it asked S3, which may
+    /// not be over yet. Then there is something else to read from.
+    async fn has_moved_on(&self, handle: &FileHandle) -> bool {
+        let Some(failed) = handle.reader.lock().clone() else { return false };
+        let _turn = handle.file.turn().await;
+        if let Some(session) = handle.file.session() {
+            drop(session.at_rest().await);
+        }
+        let state = handle.file.state();
+        match &state.place {
+            Some(_) => !failed.is_current(&state) && failed.expect_continued(&state).is_ok(),
+            None => state.kept.is_some(),
+        }
+    }
+
+    async fn read_once(&self, handle: &FileHandle, offset: u64, size: u32) -> Result<ReadBytes> {
         while let Some(session) = handle.file.session() {
             // It may build on a version that others made after this handle began to read.
             handle.expect_current()?;
@@ -48,12 +73,12 @@ impl Filesystem {
             }
         }
         let range = ByteRange { start: offset, end: offset.saturating_add(u64::from(size)) };
-        if let Some(read) = self.read_kept(&handle, range).await {
+        if let Some(read) = self.read_kept(handle, range).await {
             return read;
         }
-        let reader = self.reader(&handle)?;
+        let reader = self.reader(handle)?;
         let read = reader.read(offset, size).await?;
-        self.consider_filling(&handle, &reader);
+        self.consider_filling(handle, &reader);
         // Asked of S3 rather than taken from what had arrived: the right to read is there. (Or of the block cache,
         // after an `open` that S3 allowed: the same right.)
         if let (false, Some(place)) = (read.is_empty(), handle.file.state().place.as_ref()) {
