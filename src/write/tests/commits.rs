@@ -196,13 +196,7 @@ async fn an_entrusted_file_is_renamed_and_described_for_nothing() {
     let mut object = session.description();
     object.user.insert("mtime".to_owned(), "7".to_owned());
     session.set_description(object);
-    let key = ObjectKey::parse("a").unwrap();
-    session
-        .at_rest()
-        .await
-        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
-        .await
-        .unwrap();
+    rename(&world, &session, "a", None).await.unwrap();
     // The record follows: a crash from here on brings it to its new name.
     let (_sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
     assert_eq!(recovered[0].outcome, Outcome::Finish);
@@ -341,9 +335,7 @@ async fn an_entrusted_replacement_takes_the_place_of_what_was_seen_whatever_the_
         write(&second, 0, b"second").await;
         let _closed = second.entrust(Occasion::Flush).await.unwrap();
         if is_renamed {
-            let key = ObjectKey::parse("a").unwrap();
-            let gateway = Arc::clone(&world.gateway);
-            second.at_rest().await.rename_target(gateway, key, Precondition::Whatever, seen).await.unwrap();
+            rename(&world, &second, "a", seen).await.unwrap();
         }
         let theirs_instead = |directory: &Path| {
             assert_eq!(records(directory).len(), 1);

@@ -1,14 +1,17 @@
 //! Sessions against the emulator: what S3 has after each story, and what it was asked.
 #![expect(clippy::unwrap_used, reason = "in a test, a surprise is a failure")]
 
+mod after_a_crash;
 mod commits;
 mod conflicts_after_a_crash;
+mod random;
 mod reading;
 mod releasing;
 mod short_disk;
 mod stopping;
 mod streaming;
 mod turns;
+mod world;
 mod zeros;
 
 use std::fs;
@@ -25,187 +28,13 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
+use self::world::*;
 use super::journal::{self, Journal};
 use super::*;
 use crate::emulator::{self, AccessKey, AccountId, BucketSpec, Gate, On, RunningEmulator, User};
 use crate::name::BucketName;
 use crate::s3::object::ByteRange;
 use crate::s3::{self, Endpoint, UserMetadata, WriteRules};
-
-const MIB: usize = 1 << 20;
-const PART: usize = 5 * MIB;
-const ACCOUNT: AccountId = AccountId::new(111_122_223_333);
-
-/// A bucket, a way to it, and a staging directory.
-struct World {
-    emulator: RunningEmulator,
-    gateway: Arc<Gateway>,
-    sessions: Arc<Sessions>,
-    staging: TempDir,
-}
-
-/// Keys that nobody can renew.
-struct NobodysKeys;
-
-impl s3::CredentialsOwner for NobodysKeys {
-    fn refused(&self, _: &str) {}
-
-    fn denied(&self, _: &str) -> bool {
-        false
-    }
-
-    fn confirmed(&self) {}
-}
-
-impl World {
-    async fn new() -> Self {
-        Self::with(|_| {}, 256).await
-    }
-
-    async fn with(adjust: impl FnOnce(&mut Options), budget_mib: u64) -> Self {
-        let emulator = RunningEmulator::start(behind_the_gateway()).unwrap();
-        let gateway = gateway(emulator.endpoint_url(), None).await;
-        let staging = tempfile::tempdir().unwrap();
-        let mut options = options_in(staging.path());
-        adjust(&mut options);
-        let sessions = sessions(options, budget_mib);
-        Self { emulator, gateway, sessions, staging }
-    }
-
-    fn begin(&self, key: &str, base: Base) -> Arc<Session> {
-        self.sessions.begin(self.target(key), base)
-    }
-
-    fn target(&self, key: &str) -> Target {
-        let user = UserMetadata::from([("mode".to_owned(), "33188".to_owned())]);
-        let object = NewObject { user, content_type: Some("text/plain".into()), ..NewObject::default() };
-        Target { gateway: Arc::clone(&self.gateway), key: ObjectKey::parse(key).unwrap(), object }
-    }
-
-    async fn existing(&self, key: &str, bytes: &[u8]) -> Base {
-        self.emulator.world().seed("bucket", key, bytes.to_vec());
-        Base::Existing(self.gateway.head(&ObjectKey::parse(key).unwrap()).await.unwrap())
-    }
-
-    fn object(&self, key: &str) -> Option<Vec<u8>> {
-        let object = self.emulator.world().object("bucket", key)?;
-        Some(object.content.to_bytes().to_vec())
-    }
-
-    fn metadata(&self, key: &str, name: &str) -> Option<String> {
-        let object = self.emulator.world().object("bucket", key)?;
-        object.attributes.metadata.get(name).cloned()
-    }
-
-    fn count(&self, operation: &str) -> u64 {
-        self.emulator.world().faults.count(operation)
-    }
-
-    fn inject(&self, fault: emulator::Fault) {
-        self.emulator.world().faults.inject(fault);
-    }
-
-    /// The files in the staging directory that belong to sessions.
-    fn staged(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.staging.path()).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.extension().is_some()).collect()
-    }
-
-    fn unfinished_uploads(&self) -> usize {
-        self.emulator.world().uploads("bucket").len()
-    }
-
-    /// The process as it is at this moment dies, and another one mounts.
-    async fn after_a_crash(&self, adjust: impl Fn(&Path)) -> (Arc<Sessions>, Vec<Recovered>, TempDir) {
-        let directory = loop {
-            let directory = tempfile::tempdir().unwrap();
-            let copy = |path: PathBuf| fs::copy(&path, directory.path().join(path.file_name().unwrap()));
-            // The process goes on in truth. Where it has just replaced a record, this was no one moment.
-            match self.staged().into_iter().try_for_each(|path| copy(path).map(drop)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                copied => {
-                    copied.unwrap();
-                    break directory;
-                }
-            }
-        };
-        adjust(directory.path());
-        let sessions = sessions(options_in(directory.path()), 256);
-        let gateway = Arc::clone(&self.gateway);
-        let recovered =
-            sessions.recover(move |bucket| (bucket == "bucket").then(|| Arc::clone(&gateway))).await;
-        (sessions, recovered, directory)
-    }
-}
-
-/// One bucket, and somebody who may do anything with it.
-fn behind_the_gateway() -> emulator::World {
-    let admin = json!({"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}});
-    let user = User::new(ACCOUNT, "writer", AccessKey::new("AKIAWRITER", "secret")).policy(&admin);
-    emulator::World::new().with_user(user).with_bucket(BucketSpec::new("bucket", ACCOUNT))
-}
-
-/// A way to the bucket; without a client of its own through a socket.
-async fn gateway(url: String, http: Option<SharedHttpClient>) -> Arc<Gateway> {
-    let credentials = Credentials::new("AKIAWRITER", "secret", None, None, "test");
-    let endpoint = Endpoint {
-        credentials: SharedCredentialsProvider::new(credentials),
-        owner: Arc::new(NobodysKeys),
-        http,
-        url: Some(url),
-        server: s3::Server::Aws,
-        force_path_style: true,
-        variant: s3::Variant::default(),
-    };
-    let options = s3::Options {
-        bucket: BucketName::parse("bucket").unwrap(),
-        region: Some("us-east-1".into()),
-        region_hint: None,
-        rules: WriteRules::default(),
-    };
-    Gateway::connect(&endpoint, options).await.unwrap()
-}
-
-fn options_in(staging: &Path) -> Options {
-    Options { part_bytes: PART as u64, parts_in_flight: 4, ..Options::new(staging.to_owned()) }
-}
-
-fn sessions(options: Options, budget_mib: u64) -> Arc<Sessions> {
-    Sessions::open(options, Budget::new(budget_mib << 20), Tasks::new(Handle::current())).unwrap()
-}
-
-/// Bytes that differ everywhere, and between fills.
-fn pattern(fill: u8, length: usize) -> Vec<u8> {
-    let block: Vec<u8> = (0..251).map(|i| i ^ fill).collect();
-    let mut bytes = block.repeat(length / block.len() + 1);
-    bytes.truncate(length);
-    bytes
-}
-
-async fn write(session: &Arc<Session>, offset: usize, bytes: &[u8]) {
-    for (i, piece) in bytes.chunks(MIB).enumerate() {
-        session.write((offset + i * MIB) as u64, piece).await.unwrap();
-    }
-}
-
-/// Room on the disk that the staging files take, in bytes.
-fn stored(world: &World) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    world.staged().iter().map(|path| fs::metadata(path).unwrap().blocks() * 512).sum()
-}
-
-async fn read(session: &Arc<Session>, offset: usize, size: usize) -> Vec<u8> {
-    session.read(offset as u64, size as u64).await.unwrap().concat()
-}
-
-/// Closes one descriptor of a file that has something to commit.
-async fn commit_something(session: &Arc<Session>) {
-    assert!(flush(session).await.unwrap().is_some());
-}
-
-async fn flush(session: &Arc<Session>) -> Result<Option<CommitReceipt>> {
-    session.commit(Occasion::Flush).await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_file_costs_exactly_one_put() {
@@ -584,22 +413,11 @@ async fn a_rename_before_the_first_commit_costs_nothing() {
     let world = World::new().await;
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, b"content").await;
-    let key = ObjectKey::parse("a").unwrap();
-    session
-        .at_rest()
-        .await
-        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
-        .await
-        .unwrap();
+    rename(&world, &session, "a", None).await.unwrap();
     commit_something(&session).await;
     assert_eq!((world.object("a.tmp"), world.object("a").unwrap()), (None, b"content".to_vec()));
     assert_eq!(world.emulator.world().faults.counts().into_iter().collect::<Vec<_>>(), [("PutObject", 1)]);
-    let key = ObjectKey::parse("b").unwrap();
-    let refused = session
-        .at_rest()
-        .await
-        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
-        .await;
+    let refused = rename(&world, &session, "b", None).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::NotSupported);
 }
 
@@ -609,13 +427,7 @@ async fn a_rename_after_parts_have_left_sends_them_again() {
     let bytes = pattern(14, 3 * PART);
     let session = world.begin("a.tmp", Base::New);
     write(&session, 0, &bytes).await;
-    let key = ObjectKey::parse("a").unwrap();
-    session
-        .at_rest()
-        .await
-        .rename_target(Arc::clone(&world.gateway), key, Precondition::Whatever, None)
-        .await
-        .unwrap();
+    rename(&world, &session, "a", None).await.unwrap();
     commit_something(&session).await;
     assert!(world.object("a").unwrap() == bytes);
     assert_eq!((world.object("a.tmp"), world.unfinished_uploads()), (None, 0));
@@ -630,226 +442,4 @@ async fn no_file_grows_beyond_the_largest_object() {
     assert_eq!(session.write(u64::MAX, b"x").await.unwrap_err().kind(), Kind::TooLarge);
     assert_eq!(session.truncate(limit + 1).unwrap_err().kind(), Kind::TooLarge);
     assert_eq!(session.size(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_nobody_closed_is_kept() {
-    let world = World::new().await;
-    let session = world.begin("a", Base::New);
-    write(&session, 0, b"half").await;
-    drop(session);
-    let aside = world.sessions.set_aside().unwrap();
-    assert_eq!(fs::read(&aside[0].path).unwrap(), b"half");
-    assert_eq!(world.object("a"), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_process_owns_a_staging_directory() {
-    let world = World::new().await;
-    let second =
-        Sessions::open(options_in(world.staging.path()), Budget::new(1 << 20), Tasks::new(Handle::current()));
-    assert!(second.unwrap_err().to_string().contains("in use"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_an_open_file_is_set_aside_and_its_upload_aborted() {
-    let world = World::new().await;
-    let session = world.begin("a", Base::New);
-    write(&session, 0, &pattern(15, 2 * PART)).await;
-    session.parts_at_rest().await;
-    assert_eq!(world.unfinished_uploads(), 1);
-    let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
-    assert_eq!(recovered[0].outcome, Outcome::SetAside);
-    assert!(fs::read(&sessions.set_aside().unwrap()[0].path).unwrap() == pattern(15, 2 * PART));
-    assert_eq!((world.object("a"), world.unfinished_uploads()), (None, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_a_sealed_commit_is_finished() {
-    let world = World::new().await;
-    for length in [10, 2 * PART] {
-        let key = format!("k{length}");
-        let operation = if length == 10 { "PutObject" } else { "CompleteMultipartUpload" };
-        let gate = Gate::closed();
-        world.inject(On::operation(operation).hold_request(&gate));
-        let session = world.begin(&key, Base::New);
-        write(&session, 0, &pattern(16, length)).await;
-        let commit = started(flush_owned(&session));
-        gate.reached_by(1).await;
-        let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
-        assert_eq!(recovered.len(), 1, "{recovered:?}");
-        assert_eq!(recovered[0].outcome, Outcome::Finish, "{recovered:?}");
-        assert!(world.object(&key).unwrap() == pattern(16, length));
-        assert_eq!((sessions.set_aside().unwrap().len(), world.unfinished_uploads()), (0, 0));
-        gate.open();
-        // The first process was not dead at all: what it meets carries its own commit id.
-        commit.await.unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_a_commit_that_took_effect_is_known_as_done() {
-    let world = World::new().await;
-    let gate = Gate::closed();
-    world.inject(On::operation("PutObject").hold_answer(&gate));
-    let session = world.begin("a", Base::New);
-    write(&session, 0, b"done").await;
-    let commit = started(flush_owned(&session));
-    gate.reached_by(1).await;
-    let (sessions, recovered, directory) = world.after_a_crash(|_| {}).await;
-    assert_eq!(recovered[0].outcome, Outcome::AlreadyDone);
-    assert_eq!(sessions.set_aside().unwrap().len(), 0);
-    let left = fs::read_dir(directory.path())
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some());
-    assert_eq!((left.count(), world.count("PutObject")), (0, 1));
-    gate.open();
-    commit.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bytes_of_another_boot_are_never_committed() {
-    let world = World::new().await;
-    let gate = Gate::closed();
-    world.inject(On::operation("PutObject").hold_request(&gate));
-    let session = world.begin("a", Base::New);
-    write(&session, 0, b"doubtful").await;
-    let commit = started(flush_owned(&session));
-    gate.reached_by(1).await;
-    let another_boot = |directory: &Path| {
-        let records = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-        for path in records.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-            let mut journal = Journal::resume(path.clone(), journal::read(&path).unwrap());
-            journal.update(|record| record.boot = "another".into()).unwrap();
-        }
-    };
-    let (sessions, recovered, _directory) = world.after_a_crash(another_boot).await;
-    assert_eq!(recovered[0].outcome, Outcome::SetAside);
-    assert_eq!((sessions.set_aside().unwrap().len(), world.object("a")), (1, None));
-    gate.open();
-    commit.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_judged_waits_for_the_next_mount() {
-    let world = World::new().await;
-    let gate = Gate::closed();
-    world.inject(On::operation("PutObject").hold_request(&gate));
-    let base = world.existing("a", b"base").await;
-    let session = world.begin("a", base);
-    write(&session, 0, b"x").await;
-    let commit = started(flush_owned(&session));
-    gate.reached_by(1).await;
-    world.inject(On::operation("HeadObject").always().reject(403, "AccessDenied"));
-    let (sessions, recovered, _directory) = world.after_a_crash(|_| {}).await;
-    assert_eq!(recovered[0].outcome, Outcome::Later);
-    assert_eq!(sessions.set_aside().unwrap().len(), 0);
-    gate.open();
-    commit.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_torn_record_leaves_its_bytes_to_a_person() {
-    let world = World::new().await;
-    let session = world.begin("a", Base::New);
-    write(&session, 0, b"whose").await;
-    let tear = |directory: &Path| {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                fs::write(path, "torn").unwrap();
-            }
-        }
-    };
-    let (sessions, recovered, _directory) = world.after_a_crash(tear).await;
-    assert_eq!(recovered[0].outcome, Outcome::SetAside);
-    assert_eq!(fs::read(&sessions.set_aside().unwrap()[0].path).unwrap(), b"whose");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_what_was_written_to_it() {
-    random_stories(&World::new().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_what_was_written_to_it_where_nothing_stays_staged() {
-    random_stories(&World::with(|options| options.staging_bytes_max = 0, 256).await).await;
-}
-
-/// Random stories of one file, against a vector of bytes, with commits in between.
-async fn random_stories(world: &World) {
-    for seed in 0..12 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let key = format!("k{seed}");
-        let mut model = pattern(1, random.usize(0..3 * PART));
-        let base = if random.bool() {
-            world.existing(&key, &model).await
-        } else {
-            model.clear();
-            Base::New
-        };
-        let session = world.begin(&key, base);
-        for fill in 0..random.u8(5..25) {
-            let beyond = random.usize(0..1000);
-            let at = random.usize(0..=model.len() + beyond);
-            match random.u8(0..11) {
-                10 => {
-                    let end = (at + random.usize(0..2 * PART)).min(model.len());
-                    session.zero(ByteRange { start: at as u64, end: end as u64 }).unwrap();
-                    model[at.min(end)..end].fill(0);
-                }
-                0..3 => {
-                    let bytes = pattern(fill, random.usize(1..100_000));
-                    model.resize(model.len().max(at + bytes.len()), 0);
-                    model[at..at + bytes.len()].copy_from_slice(&bytes);
-                    write(&session, at, &bytes).await;
-                }
-                3..6 => {
-                    let bytes = pattern(fill, random.usize(1..2 * PART));
-                    session_append(&session, &bytes).await;
-                    model.extend_from_slice(&bytes);
-                }
-                6 => {
-                    model.resize(at, 0);
-                    session.truncate(at as u64).unwrap();
-                }
-                7 => {
-                    session.commit(Occasion::Sync).await.unwrap();
-                    assert!(world.object(&key).unwrap() == model, "seed {seed}, step {fill}: commit");
-                }
-                _ => {
-                    let size = random.usize(1..300_000);
-                    let expected = &model[at.min(model.len())..(at + size).min(model.len())];
-                    assert!(read(&session, at, size).await == expected, "seed {seed}, step {fill}: read");
-                }
-            }
-            assert_eq!(session.size(), model.len() as u64, "seed {seed}, step {fill}");
-        }
-        session.close().await.unwrap();
-        assert!(world.object(&key).unwrap() == model, "seed {seed}: close");
-    }
-    assert_eq!((world.unfinished_uploads(), world.staged()), (0, vec![]));
-}
-
-async fn session_append(session: &Arc<Session>, bytes: &[u8]) {
-    for piece in bytes.chunks(MIB) {
-        session.append(piece).1.await.unwrap();
-    }
-}
-
-fn flush_owned(
-    session: &Arc<Session>,
-) -> impl Future<Output = Result<Option<CommitReceipt>>> + Send + 'static + use<> {
-    let session = Arc::clone(session);
-    async move { session.commit(Occasion::Flush).await }
-}
-
-fn is_pending<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> bool {
-    matches!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
-}
-
-/// Runs a future beside the test, as another thread of an application would.
-fn started<F: Future<Output: Send + 'static> + Send + 'static>(future: F) -> impl Future<Output = F::Output> {
-    let task = Tasks::new(Handle::current()).spawn("test", future);
-    async move { task.await.unwrap() }
 }
