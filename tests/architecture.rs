@@ -47,7 +47,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("aws_config", &["credentials/"]),
     ("fuser", &["fuse/"]),
     ("clap", &["cli/"]),
-    ("moka", &["namespace/cache.rs", "fs/special.rs"]),
+    ("moka", &["namespace/cache.rs", "fs/special.rs", "fs/written.rs"]),
     ("libc", &["sys.rs"]),
     ("s3s", &["emulator/"]),
     ("hyper", &["emulator/"]),

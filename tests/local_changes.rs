@@ -8,7 +8,7 @@ use s3xmount::emulator::{CannedAcl, demo};
 use s3xmount::error::Kind;
 use s3xmount::fs::{AttributeChange, Attributes, FileKind, Replace};
 
-use crate::support::{How, MIB, OWNER, World, failure, pattern};
+use crate::support::{How, MIB, OWNER, World, eventually, failure, pattern};
 
 // ---- writing ----
 
@@ -129,6 +129,24 @@ async fn what_is_written_reads_back_before_anybody_else_has_it() {
     assert_eq!(world.stored("a/f"), None);
     file.close().await.unwrap();
     assert_eq!(world.stored("a/f").unwrap(), b"hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_that_was_written_is_read_without_being_fetched() {
+    let world = World::new();
+    let mount = world.mount().await;
+    mount.write_file("a/object.tmp", b"written a moment ago").await.unwrap();
+    assert_eq!(mount.read_file("a/object.tmp").await.unwrap(), b"written a moment ago");
+    mount.rename("a/object.tmp", "a/object").await.unwrap();
+    assert_eq!(mount.read_file("a/object").await.unwrap(), b"written a moment ago", "and by another name");
+    assert_eq!(world.count("GetObject"), 0);
+    mount.append("a/object", b", and once more").await.unwrap();
+    assert_eq!(mount.read_file("a/object").await.unwrap(), b"written a moment ago, and once more");
+    world.put("a/object", "by others");
+    eventually("an open asks S3", || async {
+        mount.read_file("a/object").await.is_ok_and(|bytes| bytes == b"by others")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

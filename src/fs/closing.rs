@@ -195,6 +195,9 @@ impl Filesystem {
                 // Removed: what was written lives in the session alone, for those who still have it open.
                 return outcome;
             }
+            if outcome.is_ok() && state.place.is_some() {
+                self.written.keep(file.ino, &session);
+            }
             if outcome.is_err() || state.place.is_none() || session.end() {
                 state.leave_session(outcome.as_ref().err(), &self.parts.defaults);
                 let (place, promise) = (state.place.clone(), state.promise.take());

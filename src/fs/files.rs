@@ -62,7 +62,7 @@ impl Filesystem {
         if let Ok(place) = self.namespace().place(ino) {
             self.late_failure(&place)?;
         }
-        let fetched = if options.access.write { None } else { self.fetched_ahead(ino).await };
+        let fetched = if options.access.write { None } else { self.at_hand(ino).await };
         let file = match self.open_file(ino) {
             Some(file) => self.refreshed(file).await?,
             None => self.opened(ino).await?,
@@ -194,10 +194,12 @@ impl Filesystem {
         (super::dirs::shown_open(&file), Opened { handle, keep_pages: false, writes: true, backing: None })
     }
 
-    /// The bytes of a small file, if they were fetched ahead of this open; and others are begun with.
-    async fn fetched_ahead(&self, ino: Ino) -> Option<Arc<Fetched>> {
+    /// The bytes of a small file, if they were fetched ahead of this open, or written a while ago; and others are begun
+    /// with.
+    async fn at_hand(&self, ino: Ino) -> Option<Arc<Fetched>> {
         let (place, parent) = (self.namespace().place(ino).ok()?, self.namespace().parent(ino)?);
-        self.small_files.open(parent, &place).await
+        let fetched = self.small_files.open(parent, &place).await;
+        fetched.or_else(|| self.written.get(ino))
     }
 
     // ---- what is shared by the handles of a file ----

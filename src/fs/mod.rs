@@ -26,6 +26,7 @@
 //! | `passed.rs` | what of that the kernel reads by itself |
 //! | `fill.rs` | files that are read at random, given to the kernel whole |
 //! | `small.rs` | small files, fetched before they are opened |
+//! | `written.rs` | small files, read after they were written |
 
 mod attr;
 mod awaited;
@@ -47,6 +48,7 @@ mod promises;
 mod small;
 mod space;
 mod special;
+mod written;
 mod xattr;
 
 use std::collections::HashMap;
@@ -71,6 +73,7 @@ pub use self::xattr::Setting;
 
 use self::handle::{HandleTable, OpenFile};
 use self::small::SmallFiles;
+use self::written::Written;
 use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::name::FileName;
@@ -105,6 +108,7 @@ pub struct Filesystem {
     parts: Parts,
     handles: HandleTable,
     small_files: Arc<SmallFiles>,
+    written: Written,
     /// What all readers together may hold, of the budget of all buffers.
     reading_budget: Budget,
     open_files: Mutex<HashMap<Ino, Arc<OpenFile>>>,
@@ -130,6 +134,7 @@ impl Filesystem {
         let filesystem = Arc::new_cyclic(|me: &Weak<Self>| Self {
             me: me.clone(),
             small_files: SmallFiles::new(Arc::clone(&parts.namespace), budget, tasks, file_bytes_max),
+            written: Written::new(reading_budget.clone()),
             reading_budget,
             parts,
             handles: HandleTable::default(),

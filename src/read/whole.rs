@@ -29,7 +29,7 @@ pub struct Whole {
 pub struct Fetched {
     /// Its description, details included.
     pub meta: ObjectMeta,
-    /// When S3 was asked for it.
+    /// When S3 was asked for it, or had got it.
     pub asked: Instant,
     bytes: Bytes,
     _paid: Reservation,
@@ -79,6 +79,11 @@ impl Whole {
 }
 
 impl Fetched {
+    /// An object that was written here, all of it.
+    pub fn written(meta: ObjectMeta, bytes: Bytes, paid: Reservation) -> Self {
+        Self { meta, asked: Instant::now(), bytes, _paid: paid }
+    }
+
     /// The bytes of a range that lies within the object.
     pub(super) fn slice(&self, range: ByteRange) -> Bytes {
         let within = |offset: u64| usize::try_from(offset).expect("it is in memory");

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Session;
 use crate::error::Result;
 use crate::s3::S3ErrorKind;
-use crate::s3::object::{ByteRange, ETag};
+use crate::s3::object::{ByteRange, ETag, ObjectMeta};
 use crate::write::commit;
 use crate::write::content::Home;
 use crate::write::fetch::fetch;
@@ -61,6 +61,24 @@ impl Session {
                 return Ok(pieces);
             }
         }
+    }
+
+    /// The version that S3 has, and its bytes, if the file is no larger than that and all of them are here.
+    pub fn small(&self, bytes_max: u64) -> Option<(ObjectMeta, Bytes)> {
+        let core = self.core.lock();
+        let version = core.content.base().filter(|version| version.size <= bytes_max)?.clone();
+        if core.content.is_dirty() || core.content.has_overlay() || version.size == 0 {
+            return None;
+        }
+        let mut bytes = BytesMut::new();
+        for segment in core.content.segments(ByteRange { start: 0, end: version.size }) {
+            match segment.home {
+                Home::Local(file) => bytes.extend_from_slice(&file.read(segment.range).ok()?),
+                Home::Zeros => bytes.resize(bytes.len() + usize::try_from(segment.range.len()).ok()?, 0),
+                Home::Released | Home::Base => return None,
+            }
+        }
+        Some((version, bytes.freeze()))
     }
 
     /// Whether it was a commit of ours that has put another version in the place of this one. It may have taken effect
