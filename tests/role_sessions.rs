@@ -126,9 +126,10 @@ async fn every_way_to_say_that_a_session_has_ended_is_understood() {
             advance(61);
             let name = format!("a/{operation}-{number}");
             mount.write_file(&name, b"written").await.unwrap();
-            assert_eq!(mount.read_file(&name).await.unwrap(), b"written");
-            world.put(&format!("{name}-theirs"), "theirs");
-            assert!(mount.exists(&format!("{name}-theirs")).await, "{code} {operation}");
+            let theirs = format!("{name}-theirs");
+            world.put(&theirs, "theirs");
+            assert!(mount.exists(&theirs).await, "{code} {operation}");
+            assert_eq!(mount.read_file(&theirs).await.unwrap(), b"theirs");
             assert_eq!(ended.strikes(), 1, "{code} {operation}");
         }
     }

@@ -199,7 +199,9 @@ impl Filesystem {
     async fn at_hand(&self, ino: Ino) -> Option<Arc<Fetched>> {
         let (place, parent) = (self.namespace().place(ino).ok()?, self.namespace().parent(ino)?);
         let fetched = self.small_files.open(parent, &place).await;
-        fetched.or_else(|| self.written.get(ino))
+        // Whoever may write may not read for that: S3 has to have let somebody read here before.
+        let written = || self.written.get(ino).filter(|_| self.namespace().has_read_in(place.folder.bucket));
+        fetched.or_else(written)
     }
 
     // ---- what is shared by the handles of a file ----

@@ -5,7 +5,8 @@
 //! have just told it. So the bytes stay here for a while, as those of the version that the commit has made. Who opens the
 //! file asks S3 which version is current, as ever, and takes the bytes if they are of that one.
 //!
-//! They are asked of the budget, and never demanded.
+//! They are asked of the budget, and never demanded. They are no way around a right that is lacking: only where S3 has let
+//! this mount read before are they read.
 
 use std::fmt;
 use std::sync::Arc;

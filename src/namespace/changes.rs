@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::cache::{Answer, Marker, Presence};
 use super::inode::{Ino, Species};
 use super::lookup::Knowledge;
-use super::{Entry, Folder, Lookup, Namespace, Place};
+use super::{BucketId, Entry, Folder, Lookup, Namespace, Place};
 use crate::error::{Error, Kind, Result};
 use crate::name::{FileName, ObjectKey};
 use crate::s3::{
@@ -62,6 +62,11 @@ impl Namespace {
             self.witnesses(place.folder.bucket).add(&key);
             self.rights(place.folder.bucket).admitted();
         }
+    }
+
+    /// Whether bytes of any file of a bucket came from S3 before.
+    pub fn has_read_in(&self, bucket: BucketId) -> bool {
+        self.witnesses(bucket).has_any()
     }
 
     /// A created file will never be committed under this name.

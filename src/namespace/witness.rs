@@ -42,6 +42,11 @@ impl Witnesses {
         heard.keys.push_back((key.clone(), Instant::now()));
     }
 
+    /// Whether any key could be read.
+    pub(super) fn has_any(&self) -> bool {
+        !self.0.lock().keys.is_empty()
+    }
+
     /// The account that what can be read here belongs to, as its canonical id. Asks S3 once.
     pub(super) async fn owner(&self, gateway: &Gateway) -> Option<String> {
         let keys = {
