@@ -149,6 +149,15 @@ async fn a_small_file_that_was_written_is_read_without_being_fetched() {
     assert_eq!(mount.read_file("a/object").await.unwrap(), b"and once more");
     assert_eq!(asked.map(|asked| asked.strikes()), [0, 0]);
     world.faults.clear();
+
+    // Another file of the same name, of which S3 has nothing yet.
+    mount.remove("a/object").await.unwrap();
+    let file = mount.open("a/object", How::MakeNew).await.unwrap();
+    file.write(0, b"made anew").await.unwrap();
+    assert_eq!(mount.read_file("a/object").await.unwrap(), b"made anew");
+    file.close().await.unwrap();
+    assert_eq!(mount.read_file("a/object").await.unwrap(), b"made anew");
+
     world.put("a/object", "by others");
     eventually("an open asks S3", || async {
         mount.read_file("a/object").await.is_ok_and(|bytes| bytes == b"by others")

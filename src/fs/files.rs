@@ -68,7 +68,7 @@ impl Filesystem {
             None => self.opened(ino).await?,
         };
         let opened = self.open_handle(&file, options).await.inspect_err(|_| self.drop_if_unused(&file))?;
-        if fetched.is_some() && opened.backing.is_none() {
+        if fetched.is_some() && opened.backing.is_none() && file.is_as_in_s3() {
             let begun = self.handles.file(opened.handle).and_then(|handle| self.reader_of(&handle, fetched));
             if let Err(error) = begun {
                 self.release(opened.handle).await?;

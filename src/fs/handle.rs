@@ -193,6 +193,12 @@ impl OpenFile {
         self.state().place.as_ref() == Some(place)
     }
 
+    /// Whether a version in S3 is all there is to it: not while it is written, or has yet to come there.
+    pub(super) fn is_as_in_s3(&self) -> bool {
+        let state = self.state();
+        state.session.is_none() && state.committed.is_some()
+    }
+
     /// Waits until nothing else that takes several requests is under way on this file.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await

@@ -31,7 +31,14 @@ impl Session {
             let mut replaced = false;
             for segment in segments {
                 match (segment.home, &base) {
-                    (Home::Local(file), _) => pieces.push(commit::read_staged(file, segment.range).await?),
+                    (Home::Local(file), _) => match commit::read_staged(file, segment.range).await {
+                        Ok(piece) => pieces.push(piece),
+                        Err(error) => {
+                            // The session may have ended meanwhile, and taken the file along.
+                            self.core.lock().check()?;
+                            return Err(error);
+                        }
+                    },
                     (Home::Released, _) => {
                         self.rescue(segment.range).await?;
                         replaced = true;
