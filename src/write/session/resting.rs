@@ -149,7 +149,9 @@ impl AtRest<'_> {
 impl Drop for AtRest<'_> {
     fn drop(&mut self) {
         let mut core = self.session.core.lock();
-        if std::mem::take(&mut core.stays) && matches!(core.life, Life::Live) {
+        // What waits for its delivery has its head start behind it, and a commit that did not begin still has its own.
+        let has_none = core.ahead.is_none() && !core.content.has_overlay();
+        if std::mem::take(&mut core.stays) && has_none && matches!(core.life, Life::Live) {
             core.begin_ahead(self.session.sessions.options.part_bytes);
         }
     }
