@@ -18,7 +18,7 @@
 //! Where the budget refuses, or the writer goes back, the part is read from the staging file.
 //!
 //! The first part leaves only when a byte behind it arrives: until then the file may be one
-//! that a single PUT carries. A part that is written to after it left is stale, and sent
+//! that a single PUT carries. The last one leaves, however short, when the file is frozen for its commit. A part that is written to after it left is stale, and sent
 //! again under its number by the commit, when nothing else sends that number any more.
 
 use super::held::{Held, Memory};
@@ -175,6 +175,19 @@ impl<P> Ahead<P> {
         } else {
             *self = Self { is_stopped: self.is_stopped, ..Self::at(size, self.part_bytes) };
         }
+    }
+
+    /// Lets the part that is being filled leave although it may be short: the file, which is frozen now, ends with it.
+    /// `None` where nothing has left before it, or it is not in memory; the commit then sends it like any other.
+    pub fn last(&mut self, size: u64) -> Option<ReadyPart> {
+        let Filling { range, held } = &self.filling;
+        let is_last = self.has_begun() && !self.is_stopped && !range.is_empty() && range.end == size;
+        let is_held = held.as_ref().is_some_and(|held| held.size() == range.len());
+        let mut ready = Vec::new();
+        if is_last && is_held {
+            self.leave(&mut ready);
+        }
+        ready.pop()
     }
 
     /// Takes note of how the sending of a part ended. After a failure no more parts leave ahead.
@@ -401,6 +414,24 @@ mod tests {
         let mut ahead = Ahead::at(0, 8 * MIB);
         assert_eq!(wrote(&mut ahead, 0, 8), []);
         assert_eq!(wrote(&mut ahead, 8, 9), [(1, 0, 8, true), (2, 8, 16, true)]);
+    }
+
+    #[test]
+    fn the_last_part_leaves_however_short_if_it_is_one_of_several_and_in_memory() {
+        let last = |ahead: &mut Ahead<()>, mib: u64| {
+            ahead.last(mib * MIB).map(|part| (part.number, part.range.start / MIB, part.range.end / MIB))
+        };
+        let mut ahead = Ahead::at(0, 8 * MIB);
+        wrote(&mut ahead, 0, 3);
+        assert_eq!(last(&mut ahead, 3), None, "a single PUT carries it");
+        wrote(&mut ahead, 3, 8);
+        assert_eq!(last(&mut ahead, 20), None, "the file ends elsewhere");
+        assert_eq!(last(&mut ahead, 11), Some((2, 8, 11)));
+        assert_eq!(last(&mut ahead, 11), None, "it has left");
+        let mut ahead = Ahead::at(0, 8 * MIB);
+        wrote(&mut ahead, 0, 11);
+        wrote(&mut ahead, 9, 1);
+        assert_eq!(last(&mut ahead, 11), None, "it was written again, and is only in the staging file");
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Session {
 
     /// Makes the object of what is sealed. The freeze of the content goes on.
     pub(super) async fn send(self: &Arc<Self>, sealed: Sealed) -> Result<(CommitReceipt, DescriptionIs)> {
+        self.last_part_leaves(sealed.snapshot.size);
         self.parts_at_rest().await;
         let (begun, held) = self.take_head_start();
         let description = sealed.description;

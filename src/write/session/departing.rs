@@ -96,6 +96,15 @@ impl Session {
         drop(self.sessions.tasks.spawn("part ahead", departure.travel(early, part, scattered)));
     }
 
+    /// Lets the end of a file of `size` bytes, frozen for its commit, leave beside the parts that are on their way,
+    /// rather than after them.
+    pub(super) fn last_part_leaves(self: &Arc<Self>, size: u64) {
+        let core = &mut *self.core.lock();
+        if let Some(part) = core.ahead.as_mut().and_then(|ahead| ahead.last(size)) {
+            self.let_leave(core, part);
+        }
+    }
+
     async fn send_ahead(&self, early: &EarlyUpload, part: ReadyPart, scattered: Scattered) -> Result<Part> {
         let (bytes, _paid) = match part.held {
             Some(held) => held.into_bytes(),

@@ -87,6 +87,40 @@ async fn a_log_that_is_synchronised_now_and_then_goes_on_streaming() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_file_goes_up_beside_the_parts_before_it() {
+    let world = World::new().await;
+    let gate = Gate::closed();
+    world.inject(On::operation("UploadPart").always().hold_request(&gate));
+    let session = world.begin("a", Base::New);
+    let mut bytes = pattern(14, 2 * PART + 100);
+    write(&session, 0, &bytes).await;
+    let closing = started(flush_owned(&session));
+    while world.count("UploadPart") < 3 {
+        tokio::task::yield_now().await;
+    }
+    // What is written while the file is committed belongs to the next version.
+    write(&session, bytes.len(), b"more").await;
+    gate.open();
+    closing.await.unwrap();
+    assert!(world.object("a").unwrap() == bytes);
+    bytes.extend_from_slice(b"more");
+    commit_something(&session).await;
+    assert!(world.object("a").unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_file_that_failed_to_go_up_ahead_is_sent_by_the_commit() {
+    let world = World::new().await;
+    world.inject(On::operation("UploadPart").after(2).reject(400, "BadDigest"));
+    let session = world.begin("a", Base::New);
+    let bytes = pattern(15, 2 * PART + 100);
+    write(&session, 0, &bytes).await;
+    commit_something(&session).await;
+    assert!(world.object("a").unwrap() == bytes);
+    assert_eq!(world.count("UploadPart"), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_append_to_what_was_replaced_is_a_lost_race_and_kept() {
     let world = World::new().await;
     let session = world.begin("a", world.existing("a", &pattern(9, PART)).await);
