@@ -114,6 +114,19 @@ pub fn will_need(file: &File, offset: u64, length: u64) -> io::Result<()> {
     }
 }
 
+/// Has the kernel begin to write to the disk what it has of a file, without waiting for it (sync_file_range(2)). That
+/// the disk has it is for fsync(2) to say.
+///
+/// # Errors
+/// Those of sync_file_range(2), a pipe among them.
+pub fn begin_write_back(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and nothing but numbers is handed over.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The first byte from `offset` on that does not lie in a hole; `None` if there is none (lseek(2), `SEEK_DATA`).
 /// This moves the position of the descriptor.
 ///

@@ -12,7 +12,7 @@
 //! whole while that is the running one; after it, they may be anything, unless the record says that they were
 //! synchronised before it.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,9 @@ pub struct RecordedTrust {
     pub at: i64,
     /// Whether there is a staging file; a file without a byte, or all of zeros, has none.
     pub has_bytes: bool,
+    /// What the staging file adds up to (CRC-64/NVME), where this record may have come to the disk before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<u64>,
     /// The version that it is to replace, as far as anybody had seen one, where it is to replace whatever is there.
     #[serde(default)]
     pub replaced: Option<String>,
@@ -238,6 +241,14 @@ impl Journal {
         Ok(())
     }
 
+    /// The file of the record, for whoever waits until the disk has it.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn file(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
     /// Removes the record: S3 knows all that it said, or nobody wants it any more.
     pub fn end(self) {
         if let Err(error) = fs::remove_file(&self.path) {
@@ -348,7 +359,12 @@ mod tests {
             released: None,
             phase: Phase::Sealed(Box::new(seal)),
             failure: None,
-            entrusted: Some(RecordedTrust { at: 1_767_225_600, has_bytes: true, replaced: None }),
+            entrusted: Some(RecordedTrust {
+                at: 1_767_225_600,
+                has_bytes: true,
+                checksum: Some(u64::MAX),
+                replaced: None,
+            }),
             aside: None,
         }
     }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
 use parking_lot::Mutex;
 
 use super::ranges::Claim;
@@ -128,6 +129,27 @@ impl StagingFile {
     /// Those of fdatasync(2): whether the disk has them is not known then.
     pub fn sync(&self) -> io::Result<()> {
         self.file()?.sync_data()
+    }
+
+    /// Has the kernel begin with what [`sync`](Self::sync) waits for.
+    ///
+    /// # Errors
+    /// Those of open(2) and sync_file_range(2).
+    pub fn begin_sync(&self) -> io::Result<()> {
+        sys::begin_write_back(&*self.file()?)
+    }
+
+    /// The CRC-64/NVME of all there is in the file; `None` where that is more than `bytes_max`.
+    ///
+    /// # Errors
+    /// Those of open(2) and pread(2).
+    pub fn checksum(&self, bytes_max: u64) -> io::Result<Option<u64>> {
+        let size = self.file()?.metadata()?.len();
+        if size > bytes_max {
+            return Ok(None);
+        }
+        let bytes = self.read(ByteRange { start: 0, end: size })?;
+        Ok(Some(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &bytes)))
     }
 
     /// Where it is.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::table::Worth;
 use crate::error::Result;
-use crate::write::journal::{self, Phase, Record};
-use crate::write::staging::{BYTES, OVERLAY, Place, RECORD, UNFINISHED};
+use crate::write::journal::{self, Phase, Record, RecordedTrust};
+use crate::write::staging::{BYTES, OVERLAY, Place, RECORD, StagingFile, UNFINISHED};
 
 /// The files that an earlier process left of one session.
 #[derive(Debug)]
@@ -98,9 +98,8 @@ impl Leftover {
     }
 
     pub(super) fn worth(&self, record: Option<&Record>, boot: &str) -> Worth {
-        // The disk had them before it had the record.
         if let Some(Record { entrusted: Some(trust), .. }) = record {
-            return if self.has_bytes || !trust.has_bytes { Worth::Whole } else { Worth::Gone };
+            return self.worth_of_trust(trust);
         }
         let is_same_boot = record.is_some_and(|record| record.boot == boot);
         // A record goes before its bytes do. So where a sealed one has no file, none was needed.
@@ -111,6 +110,21 @@ impl Leftover {
             (false, true) if needs_none => Worth::Whole,
             (false, _) => Worth::Gone,
         }
+    }
+
+    /// The disk had the bytes before it had the record, unless that says what they add up to. Where they do not, the
+    /// machine has died before close(2) returned.
+    fn worth_of_trust(&self, trust: &RecordedTrust) -> Worth {
+        match (self.has_bytes, trust.has_bytes) {
+            (false, true) => Worth::Gone,
+            (true, true) if trust.checksum.is_some() && self.checksum() != trust.checksum => Worth::Unproven,
+            _ => Worth::Whole,
+        }
+    }
+
+    fn checksum(&self) -> Option<u64> {
+        let file = StagingFile::open(self.place.bytes()).ok()?;
+        file.checksum(u64::MAX).ok().flatten()
     }
 
     /// The bytes go last: see [`keep`](super::keep).

@@ -27,7 +27,8 @@
 //! **Sealed, but written under another boot**: the machine died, and what the disk has of the
 //! bytes may be anything. A person may judge them: set aside. If the disk has none: discard.
 //!
-//! **Entrusted**: `close` had returned, and so the disk has the bytes and the names, whatever died since. All
+//! **Entrusted**: `close` had returned, and so the disk has the bytes and the names, whatever died since. (Or it was
+//! about to, and the bytes of a small file may not be what the record says that they add up to: a person may judge them.) All
 //! is as for *sealed*, but for two things: the bytes are whole also under another boot; and a file that was to replace
 //! whatever was there is finished where what is there now was there before it was closed: the last writer wins, and that
 //! was this one. (It is so with the version that was seen as the file was opened or took its name, and otherwise by S3's

@@ -1,7 +1,6 @@
 //! A close that leaves the commit to the background; see [`background`](crate::write::background).
 
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 use std::time::SystemTime;
 
 use super::committing::{DescriptionIs, Sealed};
@@ -13,8 +12,7 @@ use crate::s3::Gateway;
 use crate::s3::object::{NewObject, Precondition};
 use crate::write::background::{Place, Waiting};
 use crate::write::commit::CommitReceipt;
-use crate::write::journal::{Phase, Record, RecordedTrust, Seal};
-use crate::write::staging::StagingFile;
+use crate::write::journal::{Phase, Seal};
 
 /// A commit that was left to the background.
 #[derive(Debug)]
@@ -45,6 +43,11 @@ impl Entrusted {
     /// The id of the commit, if it has begun, and so will not take along what is said from now on.
     pub(super) fn begun(&self) -> Option<String> {
         (self.is_sending || self.has_head_start).then(|| self.sealed.commit_id.clone())
+    }
+
+    /// What the record is to say while nothing of it is on its way.
+    pub(super) fn seal(&self) -> Option<Seal> {
+        (!self.is_sending).then(|| self.sealed.seal())
     }
 
     /// Has the commit say something else about the object. Returns whether it will.
@@ -166,8 +169,7 @@ impl Session {
         }
     }
 
-    /// Freezes the file and has the disk keep it: the bytes, the record that vouches for them, and then the names of
-    /// both.
+    /// Freezes the file and has the disk keep it.
     async fn hand_over(self: &Arc<Self>, place: Place) -> Result<()> {
         // Where a lost race is to be survived, also by the next mount.
         self.base_at_hand().await;
@@ -178,16 +180,8 @@ impl Session {
             core.ahead_at_close();
             core.sealed(snapshot, self.sessions.next_turn())
         };
-        let file = sealed.snapshot.staged.file().cloned();
         let since = clock::now();
-        let trust = RecordedTrust {
-            at: clock::to_unix(since).0,
-            has_bytes: file.is_some(),
-            replaced: self.core.lock().recorded_replaced(),
-        };
-        let (session, seal) = (Arc::clone(self), sealed.seal());
-        on_disk(move || session.vouch(file, seal, trust)).await?;
-        self.sessions.background.sync_names().await?;
+        self.keep_on_disk(&sealed, clock::to_unix(since).0).await?;
         let mut core = self.core.lock();
         let has_head_start = core.early.is_some();
         let mut entrusted =
@@ -200,48 +194,6 @@ impl Session {
         drop(core);
         self.sessions.background.add(self);
         Ok(())
-    }
-
-    /// Has the disk take the bytes, and a record that says so: both at once, which makes one commit of the file system's
-    /// own journal of two, but the record counts only after the bytes are there.
-    fn vouch(&self, file: Option<Arc<StagingFile>>, seal: Seal, trust: RecordedTrust) -> Result<()> {
-        let vouched = |record: &mut Record| {
-            record.phase = Phase::Sealed(Box::new(seal));
-            record.entrusted = Some(trust);
-        };
-        std::thread::scope(|scope| {
-            let bytes = file.map(|file| scope.spawn(move || file.sync()));
-            let are_there = || match bytes.map(ScopedJoinHandle::join) {
-                None => Ok(()),
-                Some(Ok(synced)) => Ok(synced?),
-                Some(Err(_)) => Err(Error::new(Kind::Io, "a fault while the bytes went to the disk")),
-            };
-            match &mut self.core.lock().journal {
-                Some(journal) => journal.vouch(vouched, are_there),
-                None => Err(Error::new(Kind::Io, "the record of the file is gone")),
-            }
-        })
-    }
-
-    /// Has the disk keep what was said of the file since it was closed, as it keeps the rest.
-    ///
-    /// # Errors
-    /// Those of the local disk, which then has what was said before.
-    pub async fn vouch_for_description(self: &Arc<Self>) -> Result<()> {
-        let session = Arc::clone(self);
-        on_disk(move || {
-            let mut core = session.core.lock();
-            // One that is on its way says what it says.
-            let waiting = core.entrusted.as_ref().filter(|entrusted| !entrusted.is_sending);
-            let Some(seal) = waiting.map(|entrusted| entrusted.sealed.seal()) else { return Ok(()) };
-            match &mut core.journal {
-                Some(journal) => {
-                    journal.update_on_disk(|record| record.phase = Phase::Sealed(Box::new(seal)))
-                }
-                None => Ok(()),
-            }
-        })
-        .await
     }
 
     fn rest(&self) {
@@ -299,7 +251,7 @@ impl Core {
         }
     }
 
-    fn recorded_replaced(&self) -> Option<String> {
+    pub(super) fn recorded_replaced(&self) -> Option<String> {
         self.replaced.as_ref().map(|etag| etag.as_str().to_owned())
     }
 
@@ -310,10 +262,4 @@ impl Core {
             (ahead, _) => *ahead = None,
         }
     }
-}
-
-/// Runs what waits for the disk, away from the threads that serve the network.
-async fn on_disk(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|panic| Err(Error::caused(Kind::Io, "writing to the disk", panic)))
 }

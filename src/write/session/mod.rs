@@ -16,6 +16,7 @@ mod reading;
 mod releasing;
 mod resting;
 mod space;
+mod vouching;
 mod writing;
 
 use std::sync::{Arc, OnceLock};

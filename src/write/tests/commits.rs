@@ -283,6 +283,25 @@ async fn an_entrusted_file_survives_the_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_do_not_add_up_to_what_the_record_says_are_never_committed() {
+    let world = World::new().await;
+    let session = world.begin("small", Base::New);
+    write(&session, 0, &pattern(1, 10_000)).await;
+    let _closed = session.entrust(Occasion::LastClose).await.unwrap();
+    // As where the record came to the disk, and only some of the bytes.
+    let torn = |directory: &Path| {
+        another_boot(directory);
+        let all = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let bytes = all.filter(|path| path.extension().is_some_and(|extension| extension == "bytes"));
+        bytes.for_each(|path| fs::write(path, [pattern(1, 4_096), vec![0; 5_904]].concat()).unwrap());
+    };
+    let (sessions, recovered, _directory) = world.after_a_crash(torn).await;
+    assert_eq!(recovered[0].outcome, Outcome::SetAside, "{recovered:?}");
+    assert_eq!((world.object("small"), sessions.set_aside().unwrap().len()), (None, 1));
+    session.abandon().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_of_an_entrusted_file_survives_the_machine() {
     let world = World::new().await;
     let session = world.begin("a", Base::New);
