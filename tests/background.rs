@@ -239,7 +239,7 @@ async fn a_large_file_is_sent_once() {
     mount.write_file("a/large", &content).await.unwrap();
     assert!(mount.read_file("a/large").await.unwrap() == content);
     settled(&world, "a/large", &content).await;
-    assert_eq!(world.count("UploadPart"), 3);
+    assert_eq!(world.count("UploadPart"), 4);
     nothing_waits(&mount).await;
 }
 

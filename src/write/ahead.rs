@@ -1,7 +1,7 @@
 //! The head start of a sequential writer: which parts have left, and the one being filled.
 //!
 //! ```text
-//!            0        8 MiB     16 MiB    24 MiB   25 MiB
+//!            0        5 MiB     10 MiB    15 MiB   16 MiB
 //!            ├─────────┼─────────┼─────────┼──░░░░░░┤
 //!            uploaded   sending   stale     filling
 //! ```
@@ -17,12 +17,12 @@
 //! they are in the processor's cache then and a request body is one piece in the end.
 //! Where the budget refuses, or the writer goes back, the part is read from the staging file.
 //!
-//! The first part leaves only when a byte behind it arrives: until then the file may be one
-//! that a single PUT carries. The last one leaves, however short, when the file is frozen for its commit. A part that is written to after it left is stale, and sent
-//! again under its number by the commit, when nothing else sends that number any more.
+//! Nothing leaves before there is more than a single PUT carries. Then the first parts do, and the others as they are
+//! full. The last one leaves, however short, when the file is frozen for its commit. A part that is written to after it
+//! left is stale, and sent again under its number by the commit, when nothing else sends that number any more.
 
 use super::held::{Held, Memory};
-use super::plan::{Uploaded, part_bytes_ahead};
+use super::plan::{PartSizes, Uploaded, part_bytes_ahead};
 use super::ranges::RangeSet;
 use crate::s3::Part;
 use crate::s3::object::ByteRange;
@@ -36,7 +36,7 @@ use crate::s3::object::limits::{PART_BYTES_MIN, PARTS_MAX};
 /// the start of the file, or with enough before them for a part.
 #[derive(Debug)]
 pub struct Ahead<P = Part> {
-    part_bytes: u64,
+    sizes: PartSizes,
     /// The number of the first part.
     first: u32,
     parts: Vec<AheadPart<P>>,
@@ -106,7 +106,7 @@ pub struct HeadStart<P = Part> {
 
 impl<P> Ahead<P> {
     /// Returns the head start of a writer who begins at `position`.
-    pub fn at(position: u64, part_bytes: u64) -> Self {
+    pub fn at(position: u64, sizes: PartSizes) -> Self {
         let (first, filling) = match position {
             0 => (1, Filling::at(0, Held::default())),
             1..PART_BYTES_MIN => (1, Filling::with(ByteRange { start: 0, end: position })),
@@ -114,7 +114,7 @@ impl<P> Ahead<P> {
         };
         let elsewhere = ByteRange { start: 0, end: 0 };
         Self {
-            part_bytes,
+            sizes,
             first,
             parts: Vec::new(),
             filling,
@@ -147,8 +147,8 @@ impl<P> Ahead<P> {
         let goes_on = run.start <= range.start && range.start <= run.end && !run.is_empty();
         self.elsewhere = if goes_on { ByteRange { end: run.end.max(range.end), ..run } } else { range };
         let run = self.elsewhere;
-        if run.len() >= self.part_bytes && run.len() > self.filling.range.len() {
-            *self = Self::at(run.start, self.part_bytes);
+        if run.len() >= self.sizes.part && run.len() > self.filling.range.len() {
+            *self = Self::at(run.start, self.sizes);
             self.fill(run.end, None, ready);
         }
     }
@@ -173,7 +173,7 @@ impl<P> Ahead<P> {
         if self.has_begun() {
             self.is_stopped = true;
         } else {
-            *self = Self { is_stopped: self.is_stopped, ..Self::at(size, self.part_bytes) };
+            *self = Self { is_stopped: self.is_stopped, ..Self::at(size, self.sizes) };
         }
     }
 
@@ -185,7 +185,7 @@ impl<P> Ahead<P> {
         let is_held = held.as_ref().is_some_and(|held| held.size() == range.len());
         let mut ready = Vec::new();
         if is_last && is_held {
-            self.leave(&mut ready);
+            self.leave(None, &mut ready);
         }
         ready.pop()
     }
@@ -324,36 +324,44 @@ impl<P> Ahead<P> {
 
     /// Fills up to `to`: with these bytes, or with what can be gathered when a part leaves.
     fn fill(&mut self, to: u64, mut bytes: Option<(&[u8], &Memory)>, ready: &mut Vec<ReadyPart>) {
+        let memory = bytes.as_ref().map(|(_, memory)| *memory);
         while self.filling.range.end < to {
-            if self.room() == 0 && !self.leave(ready) {
-                return;
+            if self.room() == 0 {
+                if !self.leave(memory, ready) {
+                    return;
+                }
+                continue;
             }
             let length = self.room().min(to - self.filling.range.end);
             let piece = bytes.as_mut().map(|(bytes, memory)| (take(bytes, length), *memory));
             self.filling.take(piece);
             self.filling.range.end += length;
         }
-        if self.has_begun() && self.room() == 0 {
-            self.leave(ready);
-        }
+        while self.has_begun() && self.room() == 0 && self.leave(memory, ready) {}
     }
 
-    /// How many more bytes the part being filled takes.
+    /// How many more bytes are filled in before a part leaves: before the first one, all that a single PUT carries.
     fn room(&self) -> u64 {
-        part_bytes_ahead(self.parts.len() as u64 + 1, self.part_bytes) - self.filling.range.len()
+        let full = if self.has_begun() { self.next_bytes() } else { self.sizes.whole };
+        full.saturating_sub(self.filling.range.len())
     }
 
-    /// Lets the full part leave; `false` when S3 has no number for it.
-    fn leave(&mut self, ready: &mut Vec<ReadyPart>) -> bool {
+    /// The size of the part that leaves next.
+    fn next_bytes(&self) -> u64 {
+        part_bytes_ahead(self.parts.len() as u64 + 1, self.sizes.part)
+    }
+
+    /// Lets the part leave; `false` when S3 has no number for it.
+    fn leave(&mut self, memory: Option<&Memory>, ready: &mut Vec<ReadyPart>) -> bool {
         let count = u32::try_from(self.parts.len()).expect("below ten thousand");
         let number = self.first + count;
         if u64::from(number) >= PARTS_MAX {
             self.is_stopped = true;
             return false;
         }
-        let next_bytes = part_bytes_ahead(u64::from(count) + 2, self.part_bytes);
-        let next = Filling::at(self.filling.range.end, Held::for_part(next_bytes));
-        let Filling { range, held } = std::mem::replace(&mut self.filling, next);
+        let (part_bytes, next_bytes) =
+            (self.next_bytes(), part_bytes_ahead(u64::from(count) + 2, self.sizes.part));
+        let Filling { range, held } = self.filling.cut_off(part_bytes, next_bytes, memory);
         self.parts.push(AheadPart { range, state: PartState::Sending });
         self.sending += 1;
         ready.push(ReadyPart { number, range, held });
@@ -362,6 +370,20 @@ impl<P> Ahead<P> {
 }
 
 impl Filling {
+    /// Takes the first `bytes` off, which leave. What lies behind them is kept for a part of `next_bytes`.
+    fn cut_off(&mut self, bytes: u64, next_bytes: u64, memory: Option<&Memory>) -> Self {
+        let end = self.range.end.min(self.range.start + bytes);
+        let (leaving, rest) = (ByteRange { end, ..self.range }, ByteRange { start: end, ..self.range });
+        let mut held = self.held.take();
+        let kept = match (&mut held, memory) {
+            _ if rest.is_empty() => Some(Held::for_part(next_bytes)),
+            (Some(held), Some(memory)) => held.split_off(leaving.len(), next_bytes, memory),
+            (_, None) | (None, _) => None,
+        };
+        *self = Self { range: rest, held: kept };
+        Self { range: leaving, held }
+    }
+
     /// Keeps a piece if there is one and the budget has room for it, and is gathered from elsewhere if not.
     fn take(&mut self, piece: Option<(&[u8], &Memory)>) {
         let kept = match (&mut self.held, piece) {
@@ -391,6 +413,7 @@ mod tests {
     use crate::budget::Budget;
 
     const MIB: u64 = 1 << 20;
+    const EIGHT: PartSizes = PartSizes::of(8 * MIB);
 
     fn memory() -> Memory {
         Memory::of(Budget::new(256 * MIB))
@@ -411,9 +434,35 @@ mod tests {
 
     #[test]
     fn the_first_part_waits_for_the_byte_behind_it_and_later_ones_do_not() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 8), []);
         assert_eq!(wrote(&mut ahead, 8, 9), [(1, 0, 8, true), (2, 8, 16, true)]);
+    }
+
+    #[test]
+    fn what_one_put_would_have_carried_leaves_in_several_parts() {
+        for is_held in [true, false] {
+            let mut ahead = Ahead::at(0, PartSizes { whole: 11 * MIB, part: 5 * MIB });
+            assert_eq!(wrote(&mut ahead, 0, 10), []);
+            if !is_held {
+                wrote(&mut ahead, 0, 1);
+            }
+            assert_eq!(wrote(&mut ahead, 10, 1), [], "this may be all of it");
+            assert_eq!(wrote(&mut ahead, 11, 1), [(1, 0, 5, is_held), (2, 5, 10, is_held)]);
+            assert_eq!(wrote(&mut ahead, 12, 9), [(3, 10, 15, is_held), (4, 15, 20, true)]);
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_has_its_own_bytes_and_what_is_behind_it_the_others() {
+        let mut ahead = Ahead::<()>::at(0, PartSizes { whole: 8 * MIB, part: 5 * MIB });
+        let bytes: Vec<u8> = (0..12 * MIB).map(|at| (at / 1000) as u8).collect();
+        let ready = ahead.wrote(0, &bytes, &memory());
+        let gone: Vec<u8> =
+            ready.into_iter().flat_map(|part| part.held.unwrap_or_default().into_bytes().0).collect();
+        assert!(gone[..] == bytes[..10 << 20]);
+        let last = ahead.last(12 * MIB).and_then(|part| part.held).unwrap_or_default();
+        assert!(last.into_bytes().0[..] == bytes[10 << 20..]);
     }
 
     #[test]
@@ -421,14 +470,14 @@ mod tests {
         let last = |ahead: &mut Ahead<()>, mib: u64| {
             ahead.last(mib * MIB).map(|part| (part.number, part.range.start / MIB, part.range.end / MIB))
         };
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         wrote(&mut ahead, 0, 3);
         assert_eq!(last(&mut ahead, 3), None, "a single PUT carries it");
         wrote(&mut ahead, 3, 8);
         assert_eq!(last(&mut ahead, 20), None, "the file ends elsewhere");
         assert_eq!(last(&mut ahead, 11), Some((2, 8, 11)));
         assert_eq!(last(&mut ahead, 11), None, "it has left");
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         wrote(&mut ahead, 0, 11);
         wrote(&mut ahead, 9, 1);
         assert_eq!(last(&mut ahead, 11), None, "it was written again, and is only in the staging file");
@@ -436,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_part_that_was_written_again_is_read_from_the_staging_file() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         assert_eq!(wrote(&mut ahead, 1, 1), []);
         assert_eq!(wrote(&mut ahead, 3, 6), [(1, 0, 8, false)]);
@@ -444,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_writer_who_jumps_ahead_leaves_the_part_as_it_is() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         assert_eq!(wrote(&mut ahead, 20, 4), []);
         assert_eq!(wrote(&mut ahead, 4, 5), [(1, 0, 8, true)]);
@@ -452,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_part_written_after_it_left_is_stale_even_if_it_arrives() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 17).len(), 2);
         assert_eq!(wrote(&mut ahead, 0, 1), []);
         ahead.sent(1, Some(()));
@@ -462,12 +511,12 @@ mod tests {
 
     #[test]
     fn nothing_leaves_after_a_failure_or_a_cut() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
         ahead.sent(1, None);
         assert_eq!(wrote(&mut ahead, 9, 20), []);
         assert_eq!(currents(ahead), [false]);
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 9).len(), 1);
         ahead.truncated(4 * MIB);
         assert_eq!(wrote(&mut ahead, 4, 20), []);
@@ -475,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_file_emptied_before_anything_left_starts_again() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 4), []);
         ahead.truncated(0);
         assert_eq!(wrote(&mut ahead, 0, 9), [(1, 0, 8, true)]);
@@ -483,7 +532,7 @@ mod tests {
 
     #[test]
     fn a_file_cut_before_anything_left_goes_on_from_there() {
-        let mut ahead = Ahead::at(20 * MIB, 8 * MIB);
+        let mut ahead = Ahead::at(20 * MIB, EIGHT);
         assert_eq!(wrote(&mut ahead, 20, 4), []);
         ahead.truncated(10 * MIB);
         assert_eq!(wrote(&mut ahead, 10, 9), [(4001, 10, 18, true)]);
@@ -491,20 +540,20 @@ mod tests {
 
     #[test]
     fn a_writer_who_appends_leaves_the_first_numbers_to_what_was_there() {
-        let mut ahead = Ahead::at(100 * MIB, 8 * MIB);
+        let mut ahead = Ahead::at(100 * MIB, EIGHT);
         assert_eq!(wrote(&mut ahead, 100, 8), []);
         assert_eq!(wrote(&mut ahead, 108, 9), [(4001, 100, 108, true), (4002, 108, 116, true)]);
     }
 
     #[test]
     fn what_is_too_short_for_a_part_goes_with_the_first() {
-        let mut ahead = Ahead::at(3 * MIB, 8 * MIB);
+        let mut ahead = Ahead::at(3 * MIB, EIGHT);
         assert_eq!(wrote(&mut ahead, 3, 14), [(1, 0, 8, false), (2, 8, 16, true)]);
     }
 
     #[test]
     fn a_writer_who_stays_elsewhere_is_followed_until_the_first_part_has_left() {
-        let mut ahead = Ahead::at(100 * MIB, 8 * MIB);
+        let mut ahead = Ahead::at(100 * MIB, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 1), []);
         assert_eq!(wrote(&mut ahead, 40, 7), []);
         assert_eq!(wrote(&mut ahead, 47, 3), [(4001, 40, 48, false)]);
@@ -514,7 +563,7 @@ mod tests {
 
     #[test]
     fn what_was_released_is_rescued_as_it_left() {
-        let mut ahead = Ahead::at(0, 8 * MIB);
+        let mut ahead = Ahead::at(0, EIGHT);
         assert_eq!(wrote(&mut ahead, 0, 40).len(), 5);
         (1..=4).for_each(|number| ahead.sent(number, Some(())));
         let second = ahead.releasable().next().expect("the first one stays");
@@ -538,7 +587,7 @@ mod tests {
 
     #[test]
     fn without_memory_the_part_goes_by_the_disk() {
-        let mut ahead = Ahead::<()>::at(0, 8 * MIB);
+        let mut ahead = Ahead::<()>::at(0, EIGHT);
         let small = Budget::new(4 * MIB);
         let ready = ahead.wrote(0, &vec![7; 9 << 20], &Memory::of(small.clone()));
         assert!(ready.len() == 1 && ready[0].held.is_none());
@@ -549,7 +598,7 @@ mod tests {
     fn small_writes_pay_for_what_they_hold() {
         let budget = Budget::new(256 * MIB);
         let memory = Memory::of(budget.clone());
-        let mut ahead = Ahead::<()>::at(0, 8 * MIB);
+        let mut ahead = Ahead::<()>::at(0, EIGHT);
         for offset in 0..100_000 {
             assert!(ahead.wrote(offset, b"x", &memory).is_empty());
         }

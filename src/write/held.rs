@@ -133,6 +133,15 @@ impl Held {
         true
     }
 
+    /// Takes off what lies behind the first `at` bytes, for a part of `bytes`; `None` when the budget has no room for it.
+    pub fn split_off(&mut self, at: u64, bytes: u64, memory: &Memory) -> Option<Self> {
+        let at = usize::try_from(at).expect("at most the length of what is in memory");
+        let mut rest = Self::for_part(bytes);
+        let is_kept = rest.push(&self.place.bytes[at..], memory);
+        self.place.bytes.truncate(at);
+        is_kept.then_some(rest)
+    }
+
     /// The bytes, and what pays for them.
     pub fn into_bytes(self) -> (Bytes, Vec<Reservation>) {
         (Bytes::from_owner(self.place), self.paid)

@@ -75,7 +75,6 @@ use crate::budget::Budget;
 use crate::error::{Error, Kind, Result};
 use crate::name::ObjectKey;
 use crate::s3::Gateway;
-use crate::s3::object::limits::{PART_BYTES_MAX, PART_BYTES_MIN};
 use crate::s3::object::{ETag, NewObject, ObjectMeta, Precondition};
 use crate::task::Tasks;
 
@@ -84,6 +83,7 @@ pub use self::choices::{CommitMode, ExclusiveCreate, OnConflict};
 pub use self::commit::CommitReceipt;
 pub use self::conflict::KeptBoth;
 pub use self::kept::Kept;
+pub use self::plan::PartSizes;
 pub use self::recovery::{Outcome, Recovered};
 pub use self::session::{AtRest, Closed, Occasion, Origin, Owed, Seek, Session};
 
@@ -92,8 +92,8 @@ pub use self::session::{AtRest, Closed, Occasion, Origin, Owed, Seek, Session};
 pub struct Options {
     /// The staging directory, which one process owns.
     pub staging: PathBuf,
-    /// The preferred size of a part. Files up to this size cost one PUT.
-    pub part_bytes: u64,
+    /// How large parts are, and up to which size a file costs one PUT.
+    pub part_sizes: PartSizes,
     /// Parts of one file that may be on their way at a time.
     pub parts_in_flight: usize,
     /// Above this many bytes in staging files, what S3 has in parts is released from them.
@@ -109,15 +109,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns the defaults: parts of 8 MiB, twenty-four at a time.
+    /// Returns the defaults: files up to 8 MiB in one piece, others in parts of 5 MiB, twenty-four at a time.
     ///
-    /// A connection to S3 carries about 90 MB/s and the first answer takes 20 ms: sixteen of them
-    /// fill 10 Gbit/s while all of them send, and half as many again wait for an answer meanwhile. On a local network four to six do, and the rest cost nothing, because a
-    /// part only leaves once it was written.
+    /// A connection to S3 carries about 90 MB/s and the first answer takes 20 ms: sixteen of them fill 10 Gbit/s while
+    /// all of them send, and half as many again wait for an answer meanwhile. On a local network four to six do, and
+    /// the rest cost nothing, because a part only leaves once it was written. The smallest parts that S3 takes need the
+    /// least memory, and a close waits the least for the last of them: a file of 14 MiB is there in 0.86 of the time
+    /// that it takes in parts of 8 MiB.
     pub fn new(staging: PathBuf) -> Self {
         Self {
             staging,
-            part_bytes: 8 << 20,
+            part_sizes: PartSizes { whole: 8 << 20, part: 5 << 20 },
             parts_in_flight: 24,
             staging_bytes_max: 16 << 30,
             on_conflict: OnConflict::default(),
@@ -204,7 +206,7 @@ impl Sessions {
     /// # Errors
     /// [`Kind::Busy`] when another process owns it, and those of the local filesystem.
     pub fn open(mut options: Options, budget: Budget, tasks: Tasks) -> Result<Arc<Self>> {
-        options.part_bytes = options.part_bytes.clamp(PART_BYTES_MIN, PART_BYTES_MAX);
+        options.part_sizes = options.part_sizes.valid();
         let staging = options.staging.clone();
         let cannot = |error: std::io::Error| {
             Error::from(error).context(format!("the staging directory {}", staging.display()))

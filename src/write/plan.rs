@@ -34,8 +34,30 @@ pub struct Shape<'a> {
     /// What was uploaded ahead: contiguous, with ascending numbers, from the start of the file or with enough
     /// before it for a part.
     pub uploaded: &'a [Uploaded],
-    /// The preferred size of a part, at least S3's minimum; a file up to this size is one PUT.
-    pub part_bytes: u64,
+    /// How large parts are.
+    pub sizes: PartSizes,
+}
+
+/// How large parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartSizes {
+    /// A file up to this size is one PUT.
+    pub whole: u64,
+    /// The preferred size of the parts of a larger one, at least S3's minimum and at most `whole`.
+    pub part: u64,
+}
+
+impl PartSizes {
+    /// Returns parts as large as the largest file that is one PUT.
+    pub const fn of(bytes: u64) -> Self {
+        Self { whole: bytes, part: bytes }
+    }
+
+    /// Returns the next best sizes that S3 takes.
+    pub fn valid(self) -> Self {
+        let part = self.part.clamp(PART_BYTES_MIN, PART_BYTES_MAX);
+        Self { whole: self.whole.clamp(part, PART_BYTES_MAX), part }
+    }
 }
 
 /// A part that was uploaded ahead.
@@ -83,8 +105,8 @@ pub enum Source {
 /// Decides how a file of this shape is committed.
 pub fn plan(shape: &Shape<'_>) -> Plan {
     assert!(shape.size <= OBJECT_BYTES_MAX, "a write beyond S3's limit is refused when it arrives");
-    assert!((PART_BYTES_MIN..=PART_BYTES_MAX).contains(&shape.part_bytes), "options are clamped");
-    if shape.size <= shape.part_bytes && !is_worth_copying(shape) {
+    assert_eq!(shape.sizes, shape.sizes.valid(), "options are clamped");
+    if shape.size <= shape.sizes.whole && !is_worth_copying(shape) {
         return Plan::Put;
     }
     Plan::Multipart(continued(shape).unwrap_or_else(|| from_scratch(shape)))
@@ -103,8 +125,8 @@ fn is_worth_copying(shape: &Shape<'_>) -> bool {
 
 /// The part that a sequential writer fills under `number`: its size grows with the file.
 ///
-/// With the default of 8 MiB: 4,000 parts of 8 MiB are 31 GiB, then 2,000 of 64 MiB reach
-/// 156 GiB, 2,000 of 512 MiB reach 1.1 TiB, and 2,000 of 5 GiB reach 10.9 TiB. A file that
+/// With the default of 5 MiB: 4,000 parts of 5 MiB are 19 GiB, then 2,000 of 40 MiB reach
+/// 97 GiB, 2,000 of 320 MiB reach 722 GiB, and 2,000 of 5 GiB reach 10.4 TiB. A file that
 /// outgrows even that is uploaded again at its commit, in parts of one size.
 pub fn part_bytes_ahead(number: u64, part_bytes: u64) -> u64 {
     let factor = match number {
@@ -145,7 +167,7 @@ fn from_scratch(shape: &Shape<'_>) -> Vec<PlannedPart> {
 
 /// Cuts a stretch of the file into parts just large enough that so many suffice; `None` if not even the largest do.
 fn cut(shape: &Shape<'_>, stretch: ByteRange, parts_max: u64) -> Option<Vec<Run>> {
-    let mut grain = Grain { part_bytes: shape.part_bytes, copy_bytes_min: PART_BYTES_MIN };
+    let mut grain = Grain { part_bytes: shape.sizes.part, copy_bytes_min: PART_BYTES_MIN };
     loop {
         let runs = runs(shape, stretch, grain.copy_bytes_min);
         let parts: Vec<_> = runs.iter().flat_map(|run| split(*run, shape.size, grain.part_bytes)).collect();
@@ -292,6 +314,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
     const TIB: u64 = 1 << 40;
+    const EIGHT: PartSizes = PartSizes::of(8 * MIB);
 
     fn range(start: u64, end: u64) -> ByteRange {
         ByteRange { start, end }
@@ -308,7 +331,7 @@ mod tests {
     }
 
     fn parts(size: u64, dirty: &Claim, uploaded: &[Uploaded]) -> Vec<PlannedPart> {
-        match plan(&Shape { size, dirty, uploaded, part_bytes: 8 * MIB }) {
+        match plan(&Shape { size, dirty, uploaded, sizes: EIGHT }) {
             Plan::Multipart(parts) => parts,
             Plan::Put => panic!("{size} bytes should take a multipart upload"),
         }
@@ -321,7 +344,7 @@ mod tests {
     #[test]
     fn a_file_up_to_the_part_size_is_one_put() {
         for size in [0, 1, 8 * MIB] {
-            let shape = Shape { size, dirty: &Claim::from(0), uploaded: &[], part_bytes: 8 * MIB };
+            let shape = Shape { size, dirty: &Claim::from(0), uploaded: &[], sizes: EIGHT };
             assert_eq!(plan(&shape), Plan::Put);
         }
         assert_eq!(parts(8 * MIB + 1, &Claim::from(0), &[]).len(), 2);
@@ -329,11 +352,10 @@ mod tests {
 
     #[test]
     fn what_can_be_copied_is_not_fetched_for_one_put() {
-        let sources =
-            |size, dirty: &Claim| match plan(&Shape { size, dirty, uploaded: &[], part_bytes: 8 * MIB }) {
-                Plan::Put => vec![],
-                Plan::Multipart(parts) => parts.iter().map(|part| part.source).collect(),
-            };
+        let sources = |size, dirty: &Claim| match plan(&Shape { size, dirty, uploaded: &[], sizes: EIGHT }) {
+            Plan::Put => vec![],
+            Plan::Multipart(parts) => parts.iter().map(|part| part.source).collect(),
+        };
         assert_eq!(sources(6 * MIB, &dirty(5 * MIB, &[])), [Source::Copy, Source::Send]);
         assert_eq!(sources(6 * MIB, &dirty(5 * MIB - 1, &[])), []);
         assert_eq!(sources(8 * MIB, &dirty(8 * MIB, &[range(4 * MIB, 4 * MIB + 1)])), []);
@@ -397,7 +419,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_sequential_writer_reach_far() {
-        let reach: u64 = (1..=PARTS_MAX).map(|number| part_bytes_ahead(number, 8 * MIB)).sum();
+        let reach: u64 = (1..=PARTS_MAX).map(|number| part_bytes_ahead(number, PART_BYTES_MIN)).sum();
         assert!(reach > 10 * TIB, "{reach}");
     }
 

@@ -177,7 +177,7 @@ impl Commit {
             size: self.snapshot.size,
             dirty: if self.copies() { &self.snapshot.dirty } else { &everything },
             uploaded: &uploaded,
-            part_bytes: self.sessions.options.part_bytes,
+            sizes: self.sessions.options.part_sizes,
         };
         match plan::plan(&shape) {
             Plan::Put => {

@@ -176,7 +176,7 @@ impl Session {
             moved = step(false);
         }
         match moved {
-            Ok(_) => self.core.lock().begin_ahead(self.sessions.options.part_bytes),
+            Ok(_) => self.core.lock().begin_ahead(self.sessions.options.part_sizes),
             Err(error) => {
                 self.fail(error.context("staging what was written during a commit"));
             }

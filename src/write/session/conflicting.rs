@@ -86,7 +86,7 @@ impl Session {
     pub(super) fn keep_independent(self: &Arc<Self>, core: &Core) {
         let is_of_interest = core.on_conflict != OnConflict::Fail && !core.content.has_overlay();
         let Some(base) = core.content.base().filter(|_| is_of_interest) else { return };
-        if base.size > self.sessions.options.part_bytes || !core.content.shows_base() {
+        if base.size > self.sessions.options.part_sizes.whole || !core.content.shows_base() {
             return;
         }
         // One at a time; the commit waits for it.

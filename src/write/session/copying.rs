@@ -67,7 +67,7 @@ impl Session {
         }
         let size = origin.version.size.min(offset.saturating_add(length));
         core.content.show_more(size);
-        core.begin_ahead(self.sessions.options.part_bytes);
+        core.begin_ahead(self.sessions.options.part_sizes);
         if !core.content.is_dirty()
             && let Some(journal) = core.journal.take()
         {
@@ -126,7 +126,7 @@ impl Session {
         let shows = self.core.lock().content.show(receipt.meta().clone());
         self.conclude(receipt);
         if shows {
-            self.core.lock().begin_ahead(self.sessions.options.part_bytes);
+            self.core.lock().begin_ahead(self.sessions.options.part_sizes);
         }
         shows
     }

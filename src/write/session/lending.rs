@@ -31,8 +31,9 @@ impl Session {
     /// Releases about `bytes` that the version in S3 has too; returns how many that were.
     fn release_clean(&self, core: &mut Core, bytes: u64) -> u64 {
         // Without its base a small file could not survive a lost race.
-        let stands_alone =
-            |size: u64| core.on_conflict != OnConflict::Fail && size <= self.sessions.options.part_bytes;
+        let stands_alone = |size: u64| {
+            core.on_conflict != OnConflict::Fail && size <= self.sessions.options.part_sizes.whole
+        };
         let is_bound = core.content.base().is_none_or(|base| stands_alone(base.size));
         if is_bound || core.content.is_sealed() || !matches!(core.life, Life::Live) {
             return 0;

@@ -39,6 +39,7 @@ use super::commit::CommitReceipt;
 use super::content::{Content, Home, Segment};
 use super::journal::{FORMAT, Journal, Phase, Record, RecordedBase};
 use super::kept::Kept;
+use super::plan::PartSizes;
 use super::staging::Place;
 use super::{Base, OnConflict, Sessions, Target};
 use crate::error::{Error, Kind, Result};
@@ -149,7 +150,7 @@ impl Session {
         let replaced = base.replaced();
         let (condition, base) = base.into_parts();
         let content = Content::new(place, base);
-        let ahead = Some(Ahead::at(content.size(), sessions.options.part_bytes));
+        let ahead = Some(Ahead::at(content.size(), sessions.options.part_sizes));
         let core = Core {
             target,
             condition,
@@ -377,8 +378,8 @@ impl Core {
     }
 
     /// Gives a sequential writer a head start from where the file ends now.
-    fn begin_ahead(&mut self, part_bytes: u64) {
-        self.ahead = (!self.stays).then(|| Ahead::at(self.content.size(), part_bytes));
+    fn begin_ahead(&mut self, sizes: PartSizes) {
+        self.ahead = (!self.stays).then(|| Ahead::at(self.content.size(), sizes));
     }
 
     /// No part leaves any more; those on their way still report.

@@ -152,7 +152,7 @@ impl Drop for AtRest<'_> {
         // What waits for its delivery has its head start behind it, and a commit that did not begin still has its own.
         let has_none = core.ahead.is_none() && !core.content.has_overlay();
         if std::mem::take(&mut core.stays) && has_none && matches!(core.life, Life::Live) {
-            core.begin_ahead(self.session.sessions.options.part_bytes);
+            core.begin_ahead(self.session.sessions.options.part_sizes);
         }
     }
 }

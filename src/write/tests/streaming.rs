@@ -135,7 +135,7 @@ async fn a_long_append_to_what_was_replaced_is_a_lost_race_and_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_byte_at_the_end_of_64_mib_is_five_requests_and_hardly_a_byte() {
-    let world = World::with(|options| options.part_bytes = 8 << 20, 256).await;
+    let world = World::with(|options| options.part_sizes = PartSizes::of(8 << 20), 256).await;
     let bytes = pattern(11, 64 * MIB);
     let session = world.begin("a", world.existing("a", &bytes).await);
     write(&session, bytes.len(), b"!").await;
@@ -155,7 +155,7 @@ async fn one_byte_at_the_end_of_64_mib_is_five_requests_and_hardly_a_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_kib_in_the_middle_of_a_large_object_move_two_parts_worth() {
-    let world = World::with(|options| options.part_bytes = 8 << 20, 256).await;
+    let world = World::with(|options| options.part_sizes = PartSizes::of(8 << 20), 256).await;
     let mut bytes = pattern(12, 64 * MIB);
     let session = world.begin("a", world.existing("a", &bytes).await);
     let edit = pattern(13, 4096);

@@ -140,7 +140,7 @@ pub(super) async fn gateway(url: String, http: Option<SharedHttpClient>) -> Arc<
 }
 
 pub(super) fn options_in(staging: &Path) -> Options {
-    Options { part_bytes: PART as u64, parts_in_flight: 4, ..Options::new(staging.to_owned()) }
+    Options { part_sizes: PartSizes::of(PART as u64), parts_in_flight: 4, ..Options::new(staging.to_owned()) }
 }
 
 pub(super) fn sessions(options: Options, budget_mib: u64) -> Arc<Sessions> {
