@@ -27,9 +27,10 @@ use aws_sdk_sts::config::{ConfigBag, IdentityCache, Intercept, RuntimeComponents
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use super::failure::{Cause, Failure};
 use super::process;
 use super::profile::{self, Leaf, Means, Way};
-use super::role::{Cause, Failure, Sts};
+use super::role::Sts;
 use super::schedule::Life;
 use super::{Clock, Grant, Options, RoleOptions};
 use crate::clock::ServerTime;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::base::{Base, Loaded};
 use super::codes::Codes;
-use super::role::{self, Cause, DURATION_ALWAYS_ALLOWED, Failure, RoleSession, Sts, Wish};
+use super::failure::{Cause, Failure};
+use super::role::{self, DURATION_ALWAYS_ALLOWED, RoleSession, Sts, Wish};
 use super::schedule::Outlook;
 use super::{Bounds, Caller, Clock, Grant, Options, RoleOptions, SessionPolicy};
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::failure::{Cause, Failure};
 use super::process;
-use super::role::{Cause, Failure};
 use crate::secret::Secret;
 
 /// Asks a person for the present code of the device with this serial number. It may block.

@@ -42,6 +42,7 @@
 mod base;
 mod chain;
 mod codes;
+mod failure;
 mod process;
 mod profile;
 mod provider;
@@ -69,9 +70,9 @@ pub use self::provider::Unavailable;
 pub use self::trace::{Step, Stumble, Trace, Trouble, trace};
 
 use self::chain::Chain;
+use self::failure::Failure;
 use self::provider::Provider;
 use self::refresh::{Patience, Refresher, Shared};
-use self::role::Failure;
 use self::schedule::Life;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;

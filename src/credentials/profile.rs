@@ -25,7 +25,7 @@ use aws_credential_types::Credentials as Keys;
 use aws_types::os_shim_internal::{Env, Fs};
 
 use super::RoleOptions;
-use super::role::{Cause, Failure};
+use super::failure::{Cause, Failure};
 use super::web_identity::WebIdentity;
 
 /// How a profile comes by keys.

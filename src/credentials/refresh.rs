@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::codes::Codes;
-use super::role::{Cause, Failure};
+use super::failure::{Cause, Failure};
 use super::schedule::{self, Failures, Next, Outlook, Situation, Suspicion};
 use super::{Clock, Grant, Tell};
 use crate::secret::Secret;

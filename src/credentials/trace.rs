@@ -5,7 +5,7 @@
 use aws_credential_types::provider::SharedCredentialsProvider;
 
 use super::chain::Chain;
-use super::role::{Cause, Failure};
+use super::failure::{Cause, Failure};
 use super::{Caller, Options};
 
 /// What the way from the base identity to the last role came to.

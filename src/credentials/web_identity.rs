@@ -11,7 +11,8 @@ use std::time::Duration;
 use aws_sdk_sts::operation::assume_role_with_web_identity::builders::AssumeRoleWithWebIdentityFluentBuilder;
 use aws_types::os_shim_internal::Env;
 
-use super::role::{self, Cause, DURATION_ALWAYS_ALLOWED, Failure, RoleSession, Sts};
+use super::failure::{Cause, Failure};
+use super::role::{self, DURATION_ALWAYS_ALLOWED, RoleSession, Sts};
 use super::{Caller, Clock, RoleOptions};
 use crate::secret::Secret;
 

@@ -19,7 +19,7 @@ use super::*;
 use crate::clock::ServerTime;
 use crate::credentials::base::Base;
 use crate::credentials::base::Loaded;
-use crate::credentials::role::Cause;
+use crate::credentials::failure::Cause;
 
 /// What a process finds around itself.
 struct Machine {

@@ -4,8 +4,8 @@ use aws_types::os_shim_internal::{Env, Fs};
 use proptest::prelude::*;
 
 use super::*;
+use crate::credentials::failure::Cause;
 use crate::credentials::profile::{self, Leaf, Means, Way};
-use crate::credentials::role::Cause;
 
 const KEYS: &str = "aws_access_key_id = AKIAME\naws_secret_access_key = secret\n";
 
