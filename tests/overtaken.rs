@@ -222,3 +222,68 @@ async fn who_replaces_what_others_deleted_does_not_replace_what_was_made_here_si
     assert_eq!(failure(old.close().await), Kind::Changed);
     assert_eq!((world.stored("a/f").unwrap(), mount.set_aside()), (b"new".to_vec(), vec![b"ours".to_vec()]));
 }
+
+/// The size that `ls -l` shows of a name.
+async fn listed_size(mount: &Mount, directory: &str, name: &str) -> u64 {
+    let (fs, ino) = (mount.filesystem(), mount.stat(directory).await.unwrap().ino);
+    let handle = fs.open_directory(ino).unwrap();
+    let entries = fs.read_directory_described(handle, 0).await.unwrap();
+    fs.close_directory(handle);
+    let found = entries.into_iter().find(|entry| entry.listed.name == name);
+    found.unwrap().shown.unwrap().attributes.size
+}
+
+#[tokio::test]
+async fn what_others_made_of_a_file_shows_although_a_reader_stays() {
+    let world = World::new();
+    world.put("a/log", "one\n");
+    let mount = forgetful(&world).await;
+    let reader = mount.open("a/log", How::Read).await.unwrap();
+    let before = reader.stat().await.unwrap();
+    assert_eq!(reader.read(0, 4).await.unwrap(), b"one\n");
+    for (how, length) in [("its name", 10), ("its directory", 20), ("its name again", 30)] {
+        world.put("a/log", vec![b'x'; length]);
+        let size = match how {
+            "its directory" => listed_size(&mount, "a", "log").await,
+            _ => mount.stat("a/log").await.unwrap().size,
+        };
+        assert_eq!(size, length as u64, "by {how}");
+        assert_eq!(mount.read_file("a/log").await.unwrap().len(), length, "by {how}");
+        let mine = reader.stat().await.unwrap();
+        assert_eq!((mine.ino, mine.size, mine.links), (before.ino, 4, 0), "by {how}: as on a disk");
+        match reader.read(0, 4).await {
+            Ok(bytes) => assert_eq!(bytes, b"one\n", "by {how}"),
+            Err(error) => assert_eq!(error.kind(), Kind::Changed, "by {how}"),
+        }
+    }
+    assert_ne!(mount.stat("a/log").await.unwrap().ino, before.ino, "whoever follows the name notices");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_shows_a_file_that_is_open_lives_as_long_as_any_other() {
+    let world = World::new();
+    world.put("a/log", "one\n");
+    let mount = world.mount().await;
+    let reader = mount.open("a/log", How::Read).await.unwrap();
+    world.put("a/log", "another\n");
+    world.forget_requests();
+    assert_eq!(mount.stat("a/log").await.unwrap().size, 4);
+    assert_eq!(world.requests(), 0, "a minute");
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_was_made_here_takes_no_name_from_its_reader() {
+    let world = World::new();
+    world.put("a/log", "one\n");
+    let mount = forgetful(&world).await;
+    let reader = mount.open("a/log", How::Read).await.unwrap();
+    let ino = reader.stat().await.unwrap().ino;
+    let writer = mount.open("a/log", How::Edit).await.unwrap();
+    writer.write(4, b"two\n").await.unwrap();
+    writer.close().await.unwrap();
+    assert_eq!(mount.stat("a/log").await.unwrap().ino, ino);
+    assert_eq!(reader.read(0, 10).await.unwrap(), b"one\ntwo\n");
+    reader.close().await.unwrap();
+}

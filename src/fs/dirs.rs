@@ -56,8 +56,13 @@ pub struct Listed {
 impl Filesystem {
     /// Looks a name up from memory alone.
     pub fn try_lookup(&self, parent: Ino, name: &FileName) -> Option<Result<Found>> {
-        let lookup = self.namespace().try_lookup(parent, name)?;
-        Some(lookup.map(|lookup| self.found(lookup)))
+        match self.namespace().try_lookup(parent, name)? {
+            Ok(Lookup::Found(entry)) if self.is_overtaken(&entry) => {
+                self.forget(entry.ino, 1);
+                None
+            }
+            lookup => Some(lookup.map(|lookup| self.found(lookup))),
+        }
     }
 
     /// Looks a name up and promises the kernel its inode.
@@ -69,7 +74,7 @@ impl Filesystem {
             self.small_files.arrived(&place).await;
         }
         let lookup = self.namespace().lookup(parent, name).await?;
-        Ok(self.found(lookup))
+        Ok(self.found(self.renewed(parent, name, lookup).await?))
     }
 
     /// The kernel gives back lookups.
@@ -137,14 +142,18 @@ impl Filesystem {
         let handle = self.handles.directory(handle)?;
         let entries = self.entries(&handle, from, ENTRIES_PER_DESCRIBED_READ).await?;
         let names: Vec<_> = entries.iter().filter_map(|entry| FileName::parse(&entry.name).ok()).collect();
-        let mut lookups = match &handle.directory {
+        let lookups = match &handle.directory {
             Directory::In(folder) => {
                 self.describe(handle.ino, folder, &names).await;
                 self.namespace().look_up_all(handle.ino, folder, &names).await?
             }
             Directory::Root => names.iter().map(|name| self.namespace().look_up_bucket(name)).collect(),
+        };
+        let mut renewed = Vec::with_capacity(lookups.len());
+        for (name, lookup) in names.iter().zip(lookups) {
+            renewed.push(self.renewed(handle.ino, name, lookup).await?);
         }
-        .into_iter();
+        let mut lookups = renewed.into_iter();
         let described = entries.into_iter().filter_map(|listed| match is_dots(&listed.name) {
             true => Some(Described { listed, shown: None }),
             false => match lookups.next()? {

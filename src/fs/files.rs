@@ -272,30 +272,6 @@ impl Filesystem {
         }
     }
 
-    /// Makes what S3 has now the version of an open file that nobody writes here. Returns whether it is
-    /// another one.
-    fn take_version(&self, file: &OpenFile, meta: ObjectMeta) -> bool {
-        let mut state = file.state();
-        let is_same = state.committed.as_ref().is_some_and(|held| held.etag == meta.etag);
-        if state.session.is_some() || is_same {
-            return false;
-        }
-        state.replaced_here.clear();
-        state.attributes = Attributes::of_file(file.ino, &meta, &self.parts.defaults);
-        state.committed = Some(meta);
-        true
-    }
-
-    /// Others have replaced a file that nobody writes here. Who has read of what it was is told so, and the kernel that
-    /// its pages are of no use.
-    pub(super) async fn overtaken(&self, file: &OpenFile, meta: ObjectMeta) {
-        if self.take_version(file, meta) {
-            file.end_filling().await;
-            self.pages.lock().remove(&file.ino);
-            self.tell_changed(file.ino);
-        }
-    }
-
     /// Begins to write, and takes over what waits to be said about the file.
     async fn begin_writing_described(&self, file: &Arc<OpenFile>, options: OpenOptions) -> Result<()> {
         let place = file.state().place.clone();

@@ -199,6 +199,18 @@ impl OpenFile {
         state.session.is_none() && state.committed.is_some()
     }
 
+    /// Whether it has its name, is as in S3, and that in another version than this.
+    pub(super) fn has_another_version_than(&self, version: &ETag) -> bool {
+        let state = self.state();
+        let is_other = state.committed.as_ref().is_some_and(|meta| meta.etag != *version);
+        is_other && state.session.is_none() && state.place.is_some()
+    }
+
+    /// The file's [turn](Self::turn), unless somebody has it.
+    pub(super) fn turn_if_free(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
     /// Waits until nothing else that takes several requests is under way on this file.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await

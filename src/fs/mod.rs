@@ -23,6 +23,7 @@
 //! | `attr.rs` | object and marker to mode, owner, times, size, and back |
 //! | `handle.rs` | what is open |
 //! | `kept.rs` | what is removed while it is open |
+//! | `overtaken.rs` | what is replaced by others while it is open |
 //! | `passed.rs` | what of that the kernel reads by itself |
 //! | `fill.rs` | files that are read at random, given to the kernel whole |
 //! | `small.rs` | small files, fetched before they are opened |
@@ -43,6 +44,7 @@ mod kept;
 mod kinds;
 mod media_type;
 mod moves;
+mod overtaken;
 mod passed;
 mod promises;
 mod small;
