@@ -9,6 +9,7 @@
 //! somebody who does not wait, or two such holders block each other for good.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +19,8 @@ pub struct Budget {
     units: Arc<Semaphore>,
     units_total: u32,
     units_for_demand: usize,
+    /// Bytes that were taken since it was made.
+    taken: Arc<AtomicU64>,
     /// What this is a share of.
     whole: Option<Box<Self>>,
 }
@@ -39,6 +42,7 @@ impl Budget {
             units: Arc::new(Semaphore::new(units_total as usize)),
             units_total,
             units_for_demand: units_total as usize / 8,
+            taken: Arc::default(),
             whole: None,
         }
     }
@@ -59,7 +63,7 @@ impl Budget {
             Some(whole) => Some(Box::new(Box::pin(whole.demand(bytes.min(self.total_bytes()))).await)),
             None => None,
         };
-        Reservation { permit: permit.expect("the semaphore is never closed"), of_whole }
+        self.reserved(permit.expect("the semaphore is never closed"), of_whole)
     }
 
     /// Takes `bytes` if that leaves the share of demand untouched and nobody waits in line.
@@ -73,7 +77,13 @@ impl Budget {
             Some(whole) => Some(Box::new(whole.ask(bytes)?)),
             None => None,
         };
-        Some(Reservation { permit, of_whole })
+        Some(self.reserved(permit, of_whole))
+    }
+
+    fn reserved(&self, permit: OwnedSemaphorePermit, of_whole: Option<Box<Reservation>>) -> Reservation {
+        let reservation = Reservation { permit, of_whole };
+        self.taken.fetch_add(reservation.bytes(), Ordering::Relaxed);
+        reservation
     }
 
     /// All bytes of this budget, taken or free.
@@ -84,6 +94,11 @@ impl Budget {
     /// Bytes that nobody holds at the moment.
     pub fn free_bytes(&self) -> u64 {
         self.units.available_permits() as u64 * UNIT_BYTES
+    }
+
+    /// All bytes that were ever taken, given back or not.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     fn units(&self, bytes: u64) -> u32 {
@@ -130,7 +145,10 @@ mod tests {
     async fn a_demand_above_the_whole_runs_alone() {
         let budget = Budget::new(MIB);
         let all = budget.demand(100 * MIB).await;
-        assert_eq!(all.bytes(), MIB);
+        assert_eq!((all.bytes(), budget.taken_bytes()), (MIB, MIB));
+        drop(all);
+        assert!(budget.ask(MIB / 2).is_some());
+        assert_eq!(budget.taken_bytes(), MIB + MIB / 2, "given back or not");
     }
 
     #[tokio::test]

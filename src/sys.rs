@@ -337,3 +337,24 @@ pub fn forbid_core_dumps() -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Has the allocator keep what is freed in this many arenas at most, instead of eight for each processor (mallopt(3),
+/// `M_ARENA_MAX`). To be called before there are threads. Only glibc's allocator has arenas.
+pub fn share_arenas(count: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: nothing but numbers is handed over. It fails for numbers that it does not know, and nothing depends on it.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, count);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = count;
+}
+
+/// Gives the memory that the allocator keeps back to the system (malloc_trim(3)). Only glibc's keeps any.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it touches what is free, under the locks of the allocator.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -14,6 +14,7 @@
 mod code;
 mod desk;
 pub(crate) mod identities;
+mod memory;
 mod missing;
 pub(crate) mod rescue;
 mod silence;
@@ -61,6 +62,7 @@ pub fn run(
     place: control::Place,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), Failure> {
+    memory::bound();
     let runtime =
         Builder::new_multi_thread().enable_all().thread_name("s3xmount").build().map_err(|error| {
             Failure::new(format!("the threads of the runtime could not be started: {error}"))
@@ -229,6 +231,7 @@ async fn build(
         buckets.push(connect(settings, bucket, identities.of(bucket), &connections).await?);
     }
     let budget = Budget::new(settings.memory_bytes);
+    drop(tasks.spawn_until_stopped("give memory back", memory::give_back(budget.clone())));
     let sessions = own_staging(write_options(settings), &budget, tasks).await?;
     let namespace = Namespace::new(buckets, &namespace_options(settings), tasks.clone());
     recover(&sessions, &namespace, tasks);
