@@ -243,6 +243,23 @@ impl Op {
     }
 
     /// Whether somebody else does it.
+    /// Whether a kernel looks this path up for it.
+    pub(super) fn looks_up(&self, name: &str) -> bool {
+        match self {
+            Self::Open { path, .. }
+            | Self::Truncate { path, .. }
+            | Self::Change { path, .. }
+            | Self::Stat { path }
+            | Self::ReadWhole { path }
+            | Self::MakeDirectory { path }
+            | Self::RemoveDirectory { path }
+            | Self::Remove { path } => path == name,
+            Self::Rename { from, onto, .. } => from == name || onto == name,
+            Self::List { path } => name.rsplit_once('/').is_some_and(|(directory, _)| directory == path),
+            _ => false,
+        }
+    }
+
     pub(super) fn is_foreign(&self) -> bool {
         match self {
             Self::Both(one, two) => one.is_foreign() || two.is_foreign(),

@@ -201,6 +201,15 @@ impl Reference {
     // ---- operations ----
 
     fn possible(&self, op: &Op) -> Possible {
+        let mut possible = self.possible_as_it_is(op);
+        for path in self.overtaken_that_are_looked_up(op) {
+            // He may have been too late to notice, or S3 not have said so.
+            possible.extend(self.with(|next| next.renew(&path)).possible(op));
+        }
+        possible
+    }
+
+    fn possible_as_it_is(&self, op: &Op) -> Possible {
         match op {
             Op::Open { number, path, how } => self.open(*number, path, *how),
             Op::Read { number, offset, size } => self.read(*number, *offset, u64::from(*size)),
