@@ -2,12 +2,18 @@
 #![cfg(feature = "emulator")]
 #![expect(clippy::unwrap_used, reason = "a surprise is a failure")]
 
+use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use s3xmount::config::mount_point::is_mounted;
+use s3xmount::emulator::RunningEmulator;
+use s3xmount::emulator::demo::{self, Rights};
 use s3xmount::error::Kind;
 use s3xmount::fs::{AttributeChange, FileKind};
 
-use crate::support::{How, Mount, OWNER, Options, World, failure};
+use crate::support::real::{Home, can_mount, umount};
+use crate::support::{How, Mount, OWNER, Options, World, eventually, failure};
 
 /// A mount that asks S3 about each name anew.
 async fn forgetful(world: &World) -> Mount {
@@ -286,4 +292,35 @@ async fn a_version_that_was_made_here_takes_no_name_from_its_reader() {
     assert_eq!(mount.stat("a/log").await.unwrap().ino, ino);
     assert_eq!(reader.read(0, 10).await.unwrap(), b"one\ntwo\n");
     reader.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_follows_a_name_through_what_others_make_of_it() {
+    if !can_mount() {
+        return;
+    }
+    let (emulator, home) = (RunningEmulator::start(demo::world(Rights::Full)).unwrap(), Home::new());
+    let (role, bucket) = (demo::role_arn(), demo::BUCKETS[0]);
+    emulator.world().seed(bucket, "log", "one\n");
+    let flags = ["--foreground", "--role-arn", &role, "--bucket", bucket, "--metadata-ttl", "0s"];
+    let mut mount = home.command_of(&emulator, &flags).stdout(Stdio::null()).spawn().unwrap();
+    eventually("it is mounted", async || is_mounted(&home.mount_point())).await;
+    let log = home.mount_point().join(bucket).join("log");
+    let printed = tempfile::NamedTempFile::new().unwrap();
+    let mut tail = Command::new("tail")
+        .args(["--lines=+1", "--sleep-interval=0.05", "-F"])
+        .arg(&log)
+        .stdout(printed.reopen().unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let has_printed = |text: &str| fs::read_to_string(printed.path()).unwrap() == text;
+    eventually("tail has begun", async || has_printed("one\n")).await;
+    emulator.world().seed(bucket, "log", "one\ntwo\n");
+    eventually("it follows the name", async || has_printed("one\none\ntwo\n")).await;
+    assert_eq!(fs::metadata(&log).unwrap().len(), 8);
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert!(umount(&home.mount_point(), &[]));
+    mount.wait().unwrap();
 }
