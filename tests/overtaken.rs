@@ -267,6 +267,21 @@ async fn what_others_made_of_a_file_shows_although_a_reader_stays() {
 }
 
 #[tokio::test]
+async fn all_who_look_at_the_same_time_find_what_has_the_name_now() {
+    let world = World::new();
+    world.put("a/log", "one\n");
+    let mount = forgetful(&world).await;
+    let reader = mount.open("a/log", How::Read).await.unwrap();
+    world.put("a/log", "another\n");
+    let (one, two, three) = tokio::join!(mount.stat("a/log"), mount.stat("a/log"), mount.stat("a/log"));
+    let [one, two, three] = [one, two, three].map(|shown| shown.unwrap());
+    assert_eq!([one.size, two.size, three.size], [8; 3]);
+    assert_eq!([two.ino, three.ino], [one.ino; 2]);
+    assert_ne!(one.ino, reader.stat().await.unwrap().ino);
+    reader.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_that_shows_a_file_that_is_open_lives_as_long_as_any_other() {
     let world = World::new();
     world.put("a/log", "one\n");

@@ -206,11 +206,6 @@ impl OpenFile {
         is_other && state.session.is_none() && state.place.is_some()
     }
 
-    /// The file's [turn](Self::turn), unless somebody has it.
-    pub(super) fn turn_if_free(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        self.turn.try_lock().ok()
-    }
-
     /// Waits until nothing else that takes several requests is under way on this file.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await

@@ -17,7 +17,7 @@ use crate::namespace::{Entry, Ino, Lookup, Node};
 use crate::s3::ObjectMeta;
 
 impl Filesystem {
-    /// Whether a name shows another version than the file has that is open under it, and that nobody writes.
+    /// Whether a name shows something else than the file that is open under its inode, and that nobody writes.
     pub(super) fn is_overtaken(&self, entry: &Entry) -> bool {
         self.overtaken_file(entry).is_some()
     }
@@ -39,26 +39,31 @@ impl Filesystem {
         lookup: Lookup,
         file: &OpenFile,
     ) -> Result<Lookup> {
-        // Nobody comes to the end of a writing meanwhile: what S3 says is not older than what was made here.
-        let Some(_turn) = file.turn_if_free() else { return Ok(lookup) };
-        if !self.is_replaced_in_s3(file).await {
+        self.leave_if_replaced(parent, name, file).await;
+        if file.state().place.is_some() {
             return Ok(lookup);
         }
-        self.leave_name(parent, name);
         self.forget(file.ino, 1);
         self.namespace().lookup(parent, name).await
     }
 
     fn overtaken_file(&self, entry: &Entry) -> Option<Arc<OpenFile>> {
         let Node::File(shown) = &entry.node else { return None };
-        self.known_open_file(entry.ino).filter(|file| file.has_another_version_than(&shown.etag))
+        // One without a name has lost it since it was looked up.
+        self.known_open_file(entry.ino)
+            .filter(|file| file.state().place.is_none() || file.has_another_version_than(&shown.etag))
     }
 
-    async fn is_replaced_in_s3(&self, file: &OpenFile) -> bool {
-        let Some(place) = file.state().place.clone() else { return false };
-        match tokio::time::timeout(PATIENCE, self.namespace().current_file(&place)).await {
-            Ok(Ok(meta)) => file.has_another_version_than(&meta.etag),
-            _ => false,
+    /// Takes the name from a file that others have replaced.
+    async fn leave_if_replaced(&self, parent: Ino, name: &FileName, file: &OpenFile) {
+        // Nobody comes to the end of a writing meanwhile: what S3 says is not older than what was made here.
+        let Ok(_turn) = tokio::time::timeout(PATIENCE, file.turn()).await else { return };
+        let Some(place) = file.state().place.clone() else { return };
+        let current = tokio::time::timeout(PATIENCE, self.namespace().current_file(&place)).await;
+        let is_replaced = matches!(current, Ok(Ok(meta)) if file.has_another_version_than(&meta.etag));
+        // It may have been moved before its turn came.
+        if is_replaced && self.namespace().known_inode(parent, name) == Some(file.ino) {
+            self.leave_name(parent, name);
         }
     }
 
@@ -87,5 +92,5 @@ impl Filesystem {
     }
 }
 
-/// What is open is shown as it is where S3 does not say in time that it was replaced.
+/// What is open is shown as it is where S3 does not say in time that it was replaced, and while it is moved or described.
 const PATIENCE: Duration = Duration::from_secs(1);

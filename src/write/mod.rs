@@ -3,7 +3,7 @@
 //! A [`Session`] is the life of one written file, shared by all handles on it. What is written is
 //! staged at once in a local sparse file ([`staging`]), and a sequential writer's parts leave
 //! while it writes ([`ahead`]). [`Session::commit`], which `close` and `fsync` wait for, makes the
-//! object ([`plan`], [`commit`]): one PUT up to the part size, above that a multipart upload that
+//! object ([`plan`], [`commit`]): one PUT up to 8 MiB, above that a multipart upload that
 //! copies inside S3 what was not touched. [`Sessions`] is what all sessions of a mount share.
 //!
 //! ```text

@@ -351,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn what_one_put_does_not_carry_is_cut_into_smaller_parts() {
+        let (dirty, sizes) = (Claim::from(0), PartSizes { whole: 8 * MIB, part: 5 * MIB });
+        let plan_of = |size| plan(&Shape { size, dirty: &dirty, uploaded: &[], sizes });
+        assert_eq!(plan_of(8 * MIB), Plan::Put);
+        let Plan::Multipart(parts) = plan_of(14 * MIB) else { panic!("more than one PUT carries") };
+        let lengths: Vec<_> = parts.iter().map(|part| part.range.len()).collect();
+        assert_eq!(lengths, [5 * MIB, 5 * MIB, 4 * MIB]);
+        assert_eq!(PartSizes { whole: 1, part: 1 }.valid(), PartSizes::of(PART_BYTES_MIN));
+    }
+
+    #[test]
     fn what_can_be_copied_is_not_fetched_for_one_put() {
         let sources = |size, dirty: &Claim| match plan(&Shape { size, dirty, uploaded: &[], sizes: EIGHT }) {
             Plan::Put => vec![],

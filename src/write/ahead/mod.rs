@@ -407,5 +407,5 @@ fn take<'a>(bytes: &mut &'a [u8], length: u64) -> &'a [u8] {
 }
 
 /// The first number of a head start behind what there was. Four thousand numbers below it copy 20 TiB in parts of
-/// 5 GiB; the six thousand above it are 156 GiB of a sequential writer, and beyond that the commit sends.
+/// 5 GiB; the six thousand above it are 97 GiB of a sequential writer, and beyond that the commit sends.
 const FIRST_BEHIND: u32 = 4_001;
